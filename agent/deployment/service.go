@@ -1,0 +1,213 @@
+// Package deployment is the heart of Teal: what is recorded of a service and
+// of the release in flight, the states a release goes through, and the pure
+// Step that moves it from one to the next. It does no I/O and reads no clock:
+// every event carries its own time.
+package deployment
+
+import "time"
+
+// Format is the version of the record this agent writes. A record with a
+// greater one was written by a newer agent and is held, never overwritten.
+const Format = 1
+
+// Service is everything Teal remembers of one service. It is stored as JSON
+// under teal/services/<svc>/state and saved before anything it says is done.
+type Service struct {
+	Format int    `json:"format"`
+	Name   string `json:"name"`
+
+	// Active is the colour that serves; None before the first cutover.
+	Active Colour `json:"active"`
+	// Slots says what runs on each colour. A colour without an entry is empty.
+	Slots map[Colour]Slot `json:"slots,omitempty"`
+
+	// Route is what the router needs to move the service or to give it back,
+	// so that both work without the policy.
+	Route Route `json:"route"`
+
+	// Jobs is the state of job-processing leadership.
+	Jobs JobOwnership `json:"jobs"`
+
+	// Deployment is the release in flight, nil when the service is idle.
+	Deployment *Deployment `json:"deployment,omitempty"`
+	// Queued is a newer version that waits for the way back to be released.
+	Queued *Candidate `json:"queued,omitempty"`
+
+	// Seen are the source hashes this service was already released from (or
+	// refused), newest last, bounded. A source in Seen never starts a release
+	// by itself again after a restart or a change of leader.
+	Seen []string `json:"seen,omitempty"`
+	// Overrides are variables given to `teal deploy -var`, in force until the
+	// policy changes its own value of the same variable.
+	Overrides map[string]Override `json:"overrides,omitempty"`
+
+	// Paused is set by an operator: nothing moves forward by itself.
+	Paused *Flag `json:"paused,omitempty"`
+	// Held is set by Teal: something must be looked at before it goes on.
+	// Rollback ignores both.
+	Held *Flag `json:"held,omitempty"`
+
+	// Finished lists the kept deployment records, newest first, bounded.
+	Finished []string `json:"finished,omitempty"`
+	// Managed is false once `teal release` has given the service back.
+	Managed bool `json:"managed"`
+}
+
+// Slot is what runs on a colour.
+type Slot struct {
+	Job       string         `json:"job"`                 // Nomad job ID
+	Namespace string         `json:"namespace,omitempty"` // Nomad namespace
+	Region    string         `json:"region,omitempty"`    // Nomad region
+	Version   string         `json:"version,omitempty"`   // as the policy's variables name it
+	Hash      string         `json:"hash,omitempty"`      // of the jobspec, less colour and counts
+	Expected  int            `json:"expected,omitempty"`  // instances of the routed service
+	Counts    map[string]int `json:"counts,omitempty"`    // task group → count
+	// Adopted marks a job that ran before Teal came: its instances carry no
+	// colour meta and its ID no colour.
+	Adopted bool `json:"adopted,omitempty"`
+	// Proof says why this slot may serve: the hash its gates passed for, or
+	// who forced it. Empty means unproven.
+	Proof string `json:"proof,omitempty"`
+	// StopAt is when a failed or aborted candidate, kept for debugging, is
+	// stopped.
+	StopAt *time.Time `json:"stop_at,omitempty"`
+}
+
+// Route is what is needed to move or give back a service's traffic.
+type Route struct {
+	Router    string `json:"router,omitempty"` // kind: service-router, service-resolver
+	Namespace string `json:"namespace,omitempty"`
+	Partition string `json:"partition,omitempty"`
+	// Original holds the entries found at adoption as JSON, by kind, so that
+	// `teal release` can restore them. A kind that is missing did not exist.
+	Original map[string]string `json:"original,omitempty"`
+	// Prepared is set once both subsets are defined and routed.
+	Prepared bool `json:"prepared,omitempty"`
+	// Loose is set while instances without colour meta count as blue, that is
+	// from adoption until the adopted job is retired.
+	Loose bool `json:"loose,omitempty"`
+	// Digest is the router's own digest of the entry it last wrote, to tell a
+	// person's edit from its own.
+	Digest string `json:"digest,omitempty"`
+}
+
+// JobOwnership is the state of job-processing leadership. The key's value is
+// the authority for workers; this says where it is going.
+type JobOwnership struct {
+	Owner  Colour    `json:"owner"`            // as last written to the key
+	Target Colour    `json:"target,omitempty"` // who should own it
+	Since  time.Time `json:"since,omitzero"`   // when the handover began
+	// Outcome is how the last handover ended: "released", "forced" and so on.
+	Outcome string `json:"outcome,omitempty"`
+}
+
+// Moving says whether a handover is under way.
+func (j JobOwnership) Moving() bool { return j.Target != "" && j.Owner != j.Target }
+
+// Flag is a pause or a hold, with who set it and why.
+type Flag struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
+// Override is a variable's value given on the command line.
+type Override struct {
+	Value string `json:"value"`
+	// Policy is the policy's own value at that time; once it differs, the
+	// policy wins again.
+	Policy string `json:"policy,omitempty"`
+}
+
+// Candidate is the version being released.
+type Candidate struct {
+	Version  string            `json:"version,omitempty"`
+	Hash     string            `json:"hash"`             // of the jobspec, less colour and counts
+	Policy   string            `json:"policy"`           // hash of the policy it is judged by
+	Source   string            `json:"source,omitempty"` // hash of jobspec text, variables and policy
+	Job      string            `json:"job"`              // the jobspec's own job ID, uncoloured
+	Vars     map[string]string `json:"vars,omitempty"`   // the jobspec's variables as used
+	Expected int               `json:"expected,omitempty"`
+	By       string            `json:"by"` // who or what asked: "policy edit", "alice@host"
+}
+
+// Proof is what a pass of the candidate's gates is bound to.
+func (c Candidate) Proof() string { return c.Hash + "+" + c.Policy }
+
+// Deployment is one release of a candidate.
+type Deployment struct {
+	ID          string    `json:"id"`
+	Service     string    `json:"service"`
+	State       State     `json:"state"`
+	Since       time.Time `json:"since"` // of the state
+	Started     time.Time `json:"started"`
+	Candidate   Candidate `json:"candidate"`
+	From        Colour    `json:"from"` // None for the first release: there is no way back
+	To          Colour    `json:"to"`
+	FromVersion string    `json:"from_version,omitempty"`
+
+	Gates    []GateRecord `json:"gates,omitempty"`
+	Approval *Approval    `json:"approval,omitempty"`
+	// Forced is who overrode gates or health, and why.
+	Forced *Flag `json:"forced,omitempty"`
+
+	Cutover  *Move `json:"cutover,omitempty"`
+	Rollback *Move `json:"rollback,omitempty"`
+
+	Outcome Outcome   `json:"outcome,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Ended   time.Time `json:"ended,omitzero"`
+
+	// Log is the evidence: who, what, when, which figures. Bounded.
+	Log []Entry `json:"log,omitempty"`
+}
+
+// GateRecord is the progress and result of one gate.
+type GateRecord struct {
+	Kind     string            `json:"kind"`
+	Name     string            `json:"name"`
+	Verdict  string            `json:"verdict"` // hold, pass, fail
+	Reason   string            `json:"reason,omitempty"`
+	Figures  map[string]string `json:"figures,omitempty"`
+	Attempts int               `json:"attempts,omitempty"`
+	At       time.Time         `json:"at,omitzero"`
+	Proof    string            `json:"proof"` // the hash this verdict is bound to
+}
+
+// Approval is a person's consent to one exact candidate.
+type Approval struct {
+	By    string    `json:"by"`
+	At    time.Time `json:"at"`
+	Proof string    `json:"proof"`
+}
+
+// Move is one shift of traffic, with the times the figures come from.
+type Move struct {
+	To       Colour    `json:"to"`
+	By       string    `json:"by"`
+	Reason   string    `json:"reason,omitempty"`
+	Decided  time.Time `json:"decided"`           // the decision was known to the agent
+	Written  time.Time `json:"written,omitzero"`  // Consul acknowledged the write
+	Verified time.Time `json:"verified,omitzero"` // read back, chain and probe agree
+	Detected time.Time `json:"detected,omitzero"` // rollback: first bad observation
+}
+
+// Outcome is how a deployment ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Succeeded  Outcome = "succeeded"   // serves, watched, previous colour retired
+	RolledBack Outcome = "rolled-back" // traffic went there and was taken back
+	Failed     Outcome = "failed"      // never served
+	Aborted    Outcome = "aborted"     // stopped by an operator before cutover
+	Superseded Outcome = "superseded"  // a newer version took its place before cutover
+)
+
+// Entry is one line of evidence.
+type Entry struct {
+	At      time.Time         `json:"at"`
+	By      string            `json:"by"`
+	What    string            `json:"what"`
+	Figures map[string]string `json:"figures,omitempty"`
+}

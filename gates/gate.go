@@ -1,0 +1,89 @@
+// Package gates holds what a candidate must prove before it may serve: the
+// Gate contract, the runner that drives a release's gates, and one file for
+// each kind of gate.
+//
+// A gate judges; it never acts. It does not know what is done with its
+// verdict, and it cannot let traffic through by failing to answer.
+package gates
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// Verdict is what one look at the candidate says.
+type Verdict int
+
+// Hold is the zero value on purpose: a gate that says nothing lets nothing
+// through.
+const (
+	Hold Verdict = iota // not known yet: never lets traffic through, never fails the release
+	Pass
+	Fail
+)
+
+func (v Verdict) String() string {
+	return [...]string{"hold", "pass", "fail"}[v]
+}
+
+// Target is what a gate looks at: the candidate, never the active colour.
+type Target struct {
+	Service   string
+	Namespace string // Consul namespace, empty for default
+	Colour    deployment.Colour
+	Version   string // as known from the policy's variables; may be empty
+	Hash      string // jobspec + policy hash the verdict is bound to
+
+	// Instances are the candidate's instances as last seen in Consul. The
+	// runner refreshes them before every look.
+	Instances []deployment.Instance
+	// Expected is how many instances the jobspec asks for.
+	Expected int
+}
+
+// Finding is the outcome of one look.
+type Finding struct {
+	Verdict Verdict
+	Reason  string            // one sentence for a person: what was seen, where
+	Figures map[string]string // evidence, bounded and free of secrets
+}
+
+// Gate is one thing a candidate must prove. Implementations are immutable
+// after decoding, safe for concurrent use, and marshal to JSON in a form that
+// changes exactly when their configuration does (it is part of the policy's
+// hash). An error means "could not ask" and counts as Hold.
+type Gate interface {
+	Check(ctx context.Context, target Target) (Finding, error)
+}
+
+// Named is a gate as declared in a policy, with the settings that every kind
+// shares.
+type Named struct {
+	Kind string
+	Name string
+
+	// Attempts is how many looks in a row must fail before the gate fails.
+	Attempts int
+	// Interval is the time between looks.
+	Interval time.Duration
+	// Timeout bounds one look.
+	Timeout time.Duration
+	// Deadline bounds the whole gate. A gate that has found nothing but
+	// failures by then fails; one that could not ask stays on hold.
+	Deadline time.Duration
+
+	Gate Gate
+}
+
+// Kind decodes the body of a `gate "<kind>" "<name>"` block, less the
+// attributes that all kinds share, into a gate.
+type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
+
+// Kinds are the gates a policy may name.
+var Kinds = map[string]Kind{
+	"http": decodeHTTP,
+}

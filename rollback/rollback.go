@@ -1,0 +1,110 @@
+// Package rollback decides, after cutover, whether a release keeps its
+// traffic. It is pure: it does no I/O, reads no clock and holds no connection.
+// Observations go in, a decision with its reason and figures comes out.
+package rollback
+
+import (
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// Verdict is what a trigger says of the active colour.
+type Verdict int
+
+// Unknown is the zero value on purpose: a trigger that says nothing neither
+// takes traffic back nor counts as evidence that all is well.
+const (
+	Unknown Verdict = iota // no data, source away, too few requests: keep watching
+	Fine
+	Bad
+)
+
+func (v Verdict) String() string {
+	return [...]string{"unknown", "fine", "bad"}[v]
+}
+
+// Observation is what was seen of the colours at one moment. A part that could
+// not be read is marked as such, never left looking like a good value.
+type Observation struct {
+	At time.Time
+
+	// Active and Previous are the two colours' instances in Consul.
+	// HealthErr is set when Consul could not be asked; the lists are then the
+	// last known ones.
+	Active, Previous []deployment.Instance
+	Expected         int // instances the active colour should have
+	HealthErr        error
+
+	// Scrapes holds, per scrape source (see ScrapeSource.Key), what each active
+	// instance's metrics endpoint said.
+	Scrapes map[string][]Scrape
+}
+
+// Scrape is one instance's answer: counter values by series, or an error.
+type Scrape struct {
+	Instance string // Consul service ID
+	At       time.Time
+	Families map[string]Family
+	Err      error
+}
+
+// Family is one metric family of a scrape, counters and gauges only in this
+// form; histograms arrive as their _count, _sum and _bucket series.
+type Family []Series
+
+// Series is one labelled value.
+type Series struct {
+	Labels map[string]string
+	Value  float64
+}
+
+// ScrapeSource tells the agent which endpoint a trigger needs scraped.
+type ScrapeSource struct {
+	Path string // URL path of the Prometheus text endpoint
+	Port string // optional: Nomad port label or number; empty means the service's own port
+}
+
+// Key identifies the source in Observation.Scrapes.
+func (s ScrapeSource) Key() string { return s.Port + s.Path }
+
+// Judgement is a trigger's verdict with its evidence.
+type Judgement struct {
+	Verdict Verdict
+	Reason  string
+	Figures map[string]float64
+}
+
+// Judge follows one watch. It is made anew for each watch and fed every
+// observation in order.
+type Judge interface {
+	Observe(Observation) Judgement
+}
+
+// Trigger is a trigger as configured: immutable, and marshals to JSON in a
+// form that changes exactly when its configuration does.
+type Trigger interface {
+	// Begin starts judging a watch.
+	Begin() Judge
+	// Sources lists the metrics endpoints the trigger needs; none for those
+	// that judge by Consul's health alone.
+	Sources() []ScrapeSource
+}
+
+// Named is a trigger as declared in a policy.
+type Named struct {
+	Kind    string
+	Name    string
+	Trigger Trigger
+}
+
+// Kind decodes the body of a `trigger "<kind>" "<name>"` block.
+type Kind func(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics)
+
+// Kinds are the triggers a policy may name.
+var Kinds = map[string]Kind{
+	"consul-health": decodeConsulHealth,
+	"errors":        decodeErrors,
+}
