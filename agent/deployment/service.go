@@ -46,6 +46,9 @@ type Service struct {
 	// Held is set by Teal: something must be looked at before it goes on.
 	// Rollback ignores both.
 	Held *Flag `json:"held,omitempty"`
+	// Problem is why the policy's present text cannot be released; what runs
+	// is not touched by it.
+	Problem *Flag `json:"problem,omitempty"`
 
 	// Finished lists the kept deployment records, newest first, bounded.
 	Finished []string `json:"finished,omitempty"`
@@ -71,6 +74,9 @@ type Slot struct {
 	// StopAt is when a failed or aborted candidate, kept for debugging, is
 	// stopped.
 	StopAt *time.Time `json:"stop_at,omitempty"`
+	// Scaled is set once the retired colour was scaled to zero: the job is
+	// there, its instances are not.
+	Scaled bool `json:"scaled,omitempty"`
 }
 
 // Route is what is needed to move or give back a service's traffic.
@@ -109,7 +115,22 @@ type Flag struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at"`
+	// OnResume is what an operator's resume brings about beside lifting the
+	// hold: it accepts what Teal could not judge.
+	OnResume Kind `json:"on_resume,omitempty"`
+	// Cause is set on a hold that lifts itself once what it is about is gone.
+	Cause Cause `json:"cause,omitempty"`
 }
+
+// Cause is what a hold is about, where Teal itself can see the end of it.
+type Cause string
+
+// The causes.
+const (
+	RouteEdited Cause = "route"  // somebody changed the router's entries
+	JobEdited   Cause = "job"    // somebody changed a colour's job in Nomad
+	OtherPolicy Cause = "policy" // the leader has no policy, or another one, than the release began with
+)
 
 // Override is a variable's value given on the command line.
 type Override struct {
@@ -146,10 +167,19 @@ type Deployment struct {
 	To          Colour    `json:"to"`
 	FromVersion string    `json:"from_version,omitempty"`
 
+	// Slotted is set once the idle colour's slot is the candidate's.
+	Slotted bool `json:"slotted,omitempty"`
+	// Evict is what still occupied the idle colour when the candidate was
+	// launched; it is stopped first.
+	Evict *Slot `json:"evict,omitempty"`
+
 	Gates    []GateRecord `json:"gates,omitempty"`
 	Approval *Approval    `json:"approval,omitempty"`
 	// Forced is who overrode gates or health, and why.
 	Forced *Flag `json:"forced,omitempty"`
+	// Weakened says why the way back is not as strong as it was; empty when
+	// it is whole.
+	Weakened string `json:"weakened,omitempty"`
 
 	Cutover  *Move `json:"cutover,omitempty"`
 	Rollback *Move `json:"rollback,omitempty"`

@@ -1,0 +1,273 @@
+package deployment
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// maxSeen and maxLog bound the record: Consul refuses values over 512 KiB.
+const (
+	maxSeen = 32
+	maxLog  = 120
+)
+
+// entering marks the changes that begin a deployment and so enter a state.
+var entering = map[Kind]bool{Begin: true, Switch: true, Resume: true, Unhold: true}
+
+// changes are the events that are not edges of the table: they begin a
+// deployment, or change the service around it.
+var changes map[Kind]func(*Service, Event) error
+
+func init() {
+	changes = map[Kind]func(*Service, Event) error{
+		Begin:  begin,
+		Switch: beginSwitch,
+		Adopt:  adopt,
+		Enrol: func(s *Service, ev Event) error {
+			s.Managed, s.Route, s.Active, s.Slots = true, *ev.Route, None, nil
+			s.Jobs = JobOwnership{Owner: None}
+			return nil
+		},
+		Prepared: func(s *Service, ev Event) error { s.Route = *ev.Route; return nil },
+		Pause:    func(s *Service, ev Event) error { s.Paused = ev.flag(); s.log(ev); return nil },
+		Resume:   resume,
+		Hold: func(s *Service, ev Event) error {
+			if s.Held != nil && s.Held.Reason == ev.Reason {
+				return nil
+			}
+			s.Held = ev.flag()
+			s.log(ev)
+			return nil
+		},
+		Unhold: func(s *Service, ev Event) error { s.Held = nil; s.log(ev); return nil },
+		Queue: func(s *Service, ev Event) error {
+			s.Queued = ev.Candidate
+			if s.Queued != nil {
+				s.see(s.Queued.Source)
+				s.log(ev)
+			}
+			return nil
+		},
+		JobsNone: func(s *Service, _ Event) error { s.Jobs.Owner = None; return nil },
+		JobsMoved: func(s *Service, ev Event) error {
+			s.Jobs = JobOwnership{Owner: ev.Colour, Since: ev.At, Outcome: ev.Reason}
+			s.log(ev)
+			return nil
+		},
+		Progress: func(s *Service, ev Event) error {
+			if s.InFlight() {
+				s.Deployment.Gates = ev.Gates
+			}
+			return nil
+		},
+		Note: func(s *Service, ev Event) error { s.log(ev); return nil },
+		Weaken: func(s *Service, ev Event) error {
+			if s.InFlight() && s.Deployment.Weakened != ev.Reason {
+				s.Deployment.Weakened = ev.Reason
+				s.log(ev)
+			}
+			return nil
+		},
+		Emptied: func(s *Service, ev Event) error { delete(s.Slots, ev.Colour); s.log(ev); return nil },
+		Rescaled: func(s *Service, ev Event) error {
+			s.Slots[ev.Colour] = *ev.Slot
+			s.log(ev)
+			return nil
+		},
+		Trouble: func(s *Service, ev Event) error {
+			s.Problem = nil
+			if ev.Reason != "" {
+				s.Problem = ev.flag()
+			}
+			return nil
+		},
+		MarkSeen: func(s *Service, ev Event) error { s.see(ev.Source); return nil },
+		SetVars:  func(s *Service, ev Event) error { s.Overrides = ev.Overrides; return nil },
+		GiveBack: func(s *Service, ev Event) error {
+			if s.InFlight() {
+				return fmt.Errorf("%w: %s is being released", ErrTransition, s.Deployment.Candidate.Version)
+			}
+			s.Managed, s.Route, s.Held, s.Paused, s.Queued = false, Route{}, nil, nil, nil
+			return nil
+		},
+		MoveWritten: func(s *Service, ev Event) error {
+			if m := s.Moving(); m != nil {
+				m.Written = ev.Written
+			}
+			return nil
+		},
+	}
+}
+
+// begin starts a release of a candidate to the idle colour.
+func begin(s *Service, ev Event) error {
+	if s.InFlight() {
+		return fmt.Errorf("%w: %s is being released", ErrTransition, s.Deployment.ID)
+	}
+	s.begin(ev, *ev.Candidate, Preparing)
+	s.see(ev.Candidate.Source)
+	s.Queued, s.Problem = nil, nil
+	s.Deployment.log(ev)
+	return nil
+}
+
+// beginSwitch sends traffic to what already runs on the idle colour.
+func beginSwitch(s *Service, ev Event) error {
+	if s.InFlight() {
+		return fmt.Errorf("%w: %s is being released", ErrTransition, s.Deployment.ID)
+	}
+	to := s.Active.Other()
+	slot, ok := s.Slots[to]
+	if !ok || slot.Scaled {
+		return fmt.Errorf("%w: nothing runs on %s", ErrTransition, to)
+	}
+	c := Candidate{Version: slot.Version, Hash: slot.Hash, Job: slot.Job, Expected: slot.Expected, By: ev.By}
+	proof := slot.Proof
+	if ev.Candidate != nil {
+		c = *ev.Candidate
+	}
+	s.begin(ev, c, CuttingOver)
+	d := s.Deployment
+	d.Slotted = true
+	if proof == "" {
+		proof = "forced by " + ev.By
+	}
+	if slot.Proof == "" || ev.Force {
+		d.Forced = ev.flag()
+	}
+	slot.Proof, slot.StopAt = proof, nil
+	s.Slots[to] = slot
+	d.Cutover = &Move{To: to, By: ev.By, Reason: ev.Reason, Decided: ev.At}
+	s.moveJobs(to, ev.At)
+	d.log(ev)
+	return nil
+}
+
+func (s *Service) begin(ev Event, c Candidate, in State) {
+	s.Deployment = &Deployment{
+		ID: ev.ID, Service: s.Name, State: in, Since: ev.At, Started: ev.At,
+		Candidate: c, From: s.Active, To: s.Active.Other(),
+		FromVersion: s.Slots[s.Active].Version,
+	}
+	s.settleHold()
+}
+
+// settleHold lifts a hold that was about one deployment when that ends or
+// another begins. What somebody changed behind Teal's back is still changed.
+func (s *Service) settleHold() {
+	if s.Held != nil && s.Held.Cause != RouteEdited && s.Held.Cause != JobEdited {
+		s.Held = nil
+	}
+}
+
+// adopt takes a running job as the active colour, as it is.
+func adopt(s *Service, ev Event) error {
+	s.Managed, s.Active, s.Route = true, ev.Colour, *ev.Route
+	s.Slots = map[Colour]Slot{ev.Colour: *ev.Slot}
+	s.Jobs = JobOwnership{Owner: ev.Colour, Since: ev.At, Outcome: "adopted"}
+	return nil
+}
+
+// resume lifts a pause and a hold; the state's clock starts again, since
+// nothing moved meanwhile.
+func resume(s *Service, ev Event) error {
+	if s.Paused == nil && s.Held == nil {
+		return fmt.Errorf("%w: neither paused nor held", ErrTransition)
+	}
+	then := Kind("")
+	if s.Held != nil {
+		then = s.Held.OnResume
+	}
+	s.Paused, s.Held = nil, nil
+	s.log(ev)
+	if !s.InFlight() {
+		return nil
+	}
+	if to, ok := edges[edge{s.Deployment.State, then}]; ok {
+		ev.Kind = then
+		s.Deployment.State, s.Deployment.Since = to, ev.At
+		enter(s, ev)
+		s.log(ev)
+		return nil
+	}
+	s.Deployment.Since = ev.At
+	return nil
+}
+
+// see remembers a source, newest last.
+func (s *Service) see(source string) {
+	if source == "" {
+		return
+	}
+	s.Seen = slices.DeleteFunc(s.Seen, func(x string) bool { return x == source })
+	s.Seen = append(s.Seen, source)
+	if n := len(s.Seen) - maxSeen; n > 0 {
+		s.Seen = s.Seen[n:]
+	}
+}
+
+// Moving is the shift of traffic under way, or nil.
+func (s *Service) Moving() *Move {
+	if !s.InFlight() {
+		return nil
+	}
+	switch s.Deployment.State {
+	case CuttingOver:
+		return s.Deployment.Cutover
+	case RollingBack:
+		return s.Deployment.Rollback
+	}
+	return nil
+}
+
+func (s *Service) log(ev Event) {
+	if s.Deployment != nil {
+		s.Deployment.log(ev)
+	}
+}
+
+// log appends evidence. When it grows too long the middle goes: how it began
+// and how it ended matter most.
+func (d *Deployment) log(ev Event) {
+	what := string(ev.Kind)
+	if ev.Reason != "" {
+		what += ": " + ev.Reason
+	}
+	d.Log = append(slices.Clip(d.Log), Entry{At: ev.At, By: ev.By, What: what, Figures: ev.Figures})
+	if len(d.Log) > maxLog {
+		d.Log = append(slices.Clone(d.Log[:maxLog/4]), d.Log[len(d.Log)-maxLog*3/4:]...)
+	}
+}
+
+func (ev Event) flag() *Flag {
+	return &Flag{By: ev.By, Reason: ev.Reason, At: ev.At, OnResume: ev.OnResume, Cause: ev.Cause}
+}
+
+// clone copies what Step changes in place.
+func (s Service) clone() Service {
+	s.Slots = maps.Clone(s.Slots)
+	s.Seen = slices.Clone(s.Seen)
+	s.Finished = slices.Clone(s.Finished)
+	if s.Deployment != nil {
+		d := *s.Deployment
+		d.Cutover, d.Rollback = copied(d.Cutover), copied(d.Rollback)
+		s.Deployment = &d
+	}
+	return s
+}
+
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	v := *p
+	return &v
+}
+
+// NewID names a deployment by the time it began: IDs sort by age. The suffix
+// keeps two services' deployments of one second apart.
+func NewID(at time.Time, suffix string) string {
+	return at.UTC().Format("20060102-150405.000") + "-" + suffix
+}
