@@ -1,0 +1,147 @@
+// Package consul is Teal's adapter to Consul: key/value store, config
+// entries, health, sessions, the fenced store and the loop that watches.
+// It translates errors into few kinds that callers branch on, bounds every
+// request, and otherwise speaks in the consul/api types. It decides nothing:
+// what is written, and when, is its callers' business.
+//
+// Every read takes an index. 0 reads at once; greater than 0 blocks until
+// something newer is there or the wait has passed, and then returns the same
+// index again. Reads are answered by Consul's leader (the "default" mode);
+// those that must not be stale even for the moment of a leader's change say
+// so and use the "consistent" mode.
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	// DefaultWait is how long a blocking query waits.
+	DefaultWait = 60 * time.Second
+	// DefaultTimeout bounds every request that does not block.
+	DefaultTimeout = 10 * time.Second
+	// grace is what a blocking query may take beyond its wait and the jitter
+	// of a sixteenth that Consul adds, before its connection counts as dead.
+	grace = 5 * time.Second
+)
+
+// Config is how to reach Consul.
+type Config struct {
+	// API is the api package's own config; nil takes CONSUL_HTTP_ADDR and the
+	// other standard environment variables.
+	API *api.Config
+	// Token, when set, is asked for the ACL token at each request, so that a
+	// rotated one takes effect without a restart.
+	Token func() string
+	// Wait and Timeout default to DefaultWait and DefaultTimeout.
+	Wait, Timeout time.Duration
+}
+
+// Client is one agent's connection to Consul. It is safe for concurrent use.
+type Client struct {
+	api           *api.Client
+	token         func() string
+	wait, timeout time.Duration
+	// namespace and partition override the connection's own; see In.
+	namespace, partition string
+}
+
+// New makes a client. It sends nothing: Consul need not be there yet.
+func New(cfg Config) (*Client, error) {
+	if cfg.API == nil {
+		cfg.API = api.DefaultConfig()
+	}
+	c, err := api.NewClient(cfg.API)
+	if err != nil {
+		return nil, fmt.Errorf("consul client: %w", err)
+	}
+	if cfg.Wait <= 0 || cfg.Wait > DefaultWait {
+		cfg.Wait = DefaultWait
+	}
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	return &Client{api: c, token: cfg.Token, wait: cfg.Wait, timeout: cfg.Timeout}, nil
+}
+
+// In is the same connection for the services and entries of another namespace
+// and admin partition, which only Consul Enterprise has. Empty ones mean the
+// connection's own.
+func (c *Client) In(namespace, partition string) *Client {
+	other := *c
+	if namespace != "" {
+		other.namespace = namespace
+	}
+	if partition != "" {
+		other.partition = partition
+	}
+	return &other
+}
+
+// Ping says whether Consul answers and has a leader; nil means both.
+func (c *Client) Ping(ctx context.Context) error {
+	const op = "ask for Consul's leader"
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	leader, err := c.api.Status().LeaderWithQueryOptions(c.read(ctx, 0))
+	if err == nil && leader == "" {
+		err = fmt.Errorf("no cluster leader: %w", ErrUnavailable)
+	}
+	return wrap(ctx, op, nil, err)
+}
+
+// read builds the options of a read in the default mode.
+func (c *Client) read(ctx context.Context, index uint64) *api.QueryOptions {
+	q := &api.QueryOptions{WaitIndex: index, Namespace: c.namespace, Partition: c.partition}
+	if index > 0 {
+		q.WaitTime = c.wait
+	}
+	if c.token != nil {
+		q.Token = c.token()
+	}
+	return q.WithContext(ctx)
+}
+
+// consistent builds the options of a read that no deposed Consul leader can
+// answer.
+func (c *Client) consistent(ctx context.Context) *api.QueryOptions {
+	q := c.read(ctx, 0)
+	q.RequireConsistent = true
+	return q
+}
+
+func (c *Client) write(ctx context.Context) *api.WriteOptions {
+	w := &api.WriteOptions{Namespace: c.namespace, Partition: c.partition}
+	if c.token != nil {
+		w.Token = c.token()
+	}
+	return w.WithContext(ctx)
+}
+
+// errBound is the cause of a context that this package ended, as opposed to
+// one its caller ended.
+var errBound = errors.New("no answer in time")
+
+// bound limits one request: a connection that silently died must not hold a
+// caller for ever.
+func (c *Client) bound(ctx context.Context, index uint64) (context.Context, context.CancelFunc) {
+	limit := c.timeout
+	if index > 0 {
+		limit = c.wait + c.wait/16 + grace
+	}
+	return context.WithTimeoutCause(ctx, limit, errBound)
+}
+
+// last is the index a caller blocks on next. Consul may answer 0 or go
+// backwards (a restored snapshot, another server); both begin anew.
+func last(asked uint64, meta *api.QueryMeta) uint64 {
+	if meta == nil || meta.LastIndex < asked {
+		return 0
+	}
+	return meta.LastIndex
+}

@@ -1,0 +1,328 @@
+package consultest
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+)
+
+// service is the clause's own, by a suffix.
+func (x *trial) service(suffix string) string { return x.id + suffix }
+
+func (x *trial) defaults(protocol string) *api.ServiceConfigEntry {
+	return &api.ServiceConfigEntry{Kind: api.ServiceDefaults, Name: x.id, Protocol: protocol}
+}
+
+func (x *trial) resolver(subsets ...string) *api.ServiceResolverConfigEntry {
+	e := &api.ServiceResolverConfigEntry{Kind: api.ServiceResolver, Name: x.id, Subsets: map[string]api.ServiceResolverSubset{}}
+	for _, s := range subsets {
+		e.Subsets[s] = api.ServiceResolverSubset{Filter: "Service.Meta.teal_colour == " + s}
+	}
+	return e
+}
+
+// router sends everything to a subset.
+func (x *trial) router(subset string) *api.ServiceRouterConfigEntry {
+	return &api.ServiceRouterConfigEntry{Kind: api.ServiceRouter, Name: x.id, Routes: []api.ServiceRoute{
+		{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathPrefix: "/"}},
+			Destination: &api.ServiceRouteDestination{ServiceSubset: subset}},
+	}}
+}
+
+func (x *trial) splitter() *api.ServiceSplitterConfigEntry {
+	return &api.ServiceSplitterConfigEntry{Kind: api.ServiceSplitter, Name: x.id, Splits: []api.ServiceSplit{
+		{Weight: 90, ServiceSubset: "blue"}, {Weight: 10, ServiceSubset: "green"},
+	}}
+}
+
+// entry is an entry as it is now.
+func (x *trial) entry(kind, name string) api.ConfigEntry {
+	x.t.Helper()
+	e, err := x.Entry(x.ctx, kind, name)
+	x.must(err)
+	return e
+}
+
+// setEntry writes an entry over whatever there is and reads it back.
+func (x *trial) setEntry(e api.ConfigEntry) api.ConfigEntry {
+	x.t.Helper()
+	var index uint64
+	if now := x.entry(e.GetKind(), e.GetName()); now != nil {
+		index = now.GetModifyIndex()
+	}
+	x.says(true)(x.SetEntry(x.ctx, e, index))
+	return x.entry(e.GetKind(), e.GetName())
+}
+
+func (x *trial) casEntry() {
+	first := x.defaults("http")
+	x.says(false)(x.SetEntry(x.ctx, first, 7))
+	x.says(true)(x.SetEntry(x.ctx, first, 0))
+	was := x.entry(api.ServiceDefaults, x.id)
+	if was.GetCreateIndex() == 0 || was.GetCreateIndex() != was.GetModifyIndex() {
+		x.t.Errorf("created %d, modified %d", was.GetCreateIndex(), was.GetModifyIndex())
+	}
+	second := x.defaults("grpc")
+	x.says(false)(x.SetEntry(x.ctx, second, 0))
+	x.says(false)(x.SetEntry(x.ctx, second, was.GetModifyIndex()+1))
+	x.says(true)(x.SetEntry(x.ctx, second, was.GetModifyIndex()))
+	x.says(false)(x.SetEntry(x.ctx, x.defaults("http2"), was.GetModifyIndex()))
+	now := x.entry(api.ServiceDefaults, x.id).(*api.ServiceConfigEntry)
+	if now.Protocol != "grpc" || now.CreateIndex != was.GetCreateIndex() || now.ModifyIndex <= was.GetModifyIndex() {
+		x.t.Errorf("now %+v, was %+v", now, was)
+	}
+}
+
+// sameEntry is the trap: the answer true is no proof that the index was right.
+func (x *trial) sameEntry() {
+	was := x.setEntry(x.defaults("http"))
+	for _, index := range []uint64{was.GetModifyIndex(), was.GetModifyIndex() + 1, 1, 0} {
+		x.says(true)(x.SetEntry(x.ctx, x.defaults("http"), index))
+	}
+	if now := x.entry(api.ServiceDefaults, x.id); now.GetModifyIndex() != was.GetModifyIndex() {
+		x.t.Errorf("index %d, was %d", now.GetModifyIndex(), was.GetModifyIndex())
+	}
+	// One word in Meta makes it another content, with a new index.
+	marked := x.defaults("http")
+	marked.Meta = map[string]string{"teal_epoch": "2"}
+	x.says(false)(x.SetEntry(x.ctx, marked, was.GetModifyIndex()+1))
+	x.says(true)(x.SetEntry(x.ctx, marked, was.GetModifyIndex()))
+	if now := x.entry(api.ServiceDefaults, x.id); now.GetModifyIndex() <= was.GetModifyIndex() {
+		x.t.Errorf("index %d, was %d", now.GetModifyIndex(), was.GetModifyIndex())
+	}
+}
+
+func (x *trial) deleteEntry() {
+	if e := x.entry(api.ServiceDefaults, x.id); e != nil {
+		x.t.Fatalf("found %+v", e)
+	}
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, 7))
+	was := x.setEntry(x.defaults("http"))
+	x.says(false)(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, was.GetModifyIndex()+1))
+	x.says(false)(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, 0))
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, was.GetModifyIndex()))
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, was.GetModifyIndex()))
+	if e := x.entry(api.ServiceDefaults, x.id); e != nil {
+		x.t.Errorf("deleted, and there: %+v", e)
+	}
+	again := x.setEntry(x.defaults("http"))
+	if again.GetCreateIndex() <= was.GetModifyIndex() {
+		x.t.Errorf("written anew at %d, deleted after %d", again.GetCreateIndex(), was.GetModifyIndex())
+	}
+}
+
+func (x *trial) roundTrip() {
+	x.setEntry(&api.ServiceConfigEntry{Kind: api.ServiceDefaults, Name: x.service("-other"), Protocol: "http"})
+	defaults := x.defaults("HTTP")
+	defaults.Meta = map[string]string{"team": "web"}
+	defaults.MaxInboundConnections = 7
+	read := x.setEntry(defaults).(*api.ServiceConfigEntry)
+	if read.Protocol != "http" || read.TransparentProxy == nil || read.Meta["team"] != "web" || read.MaxInboundConnections != 7 {
+		x.t.Errorf("service-defaults: %s", text(x.t, read))
+	}
+	resolver := x.resolver("blue", "green")
+	resolver.DefaultSubset = "blue"
+	resolver.ConnectTimeout, resolver.RequestTimeout = 2*time.Second, 90*time.Second
+	resolver.Subsets["v1"] = api.ServiceResolverSubset{Filter: "Service.Meta.version == v1", OnlyPassing: true}
+	resolver.Failover = map[string]api.ServiceResolverFailover{"*": {Datacenters: []string{"dc2"}}, "blue": {ServiceSubset: "v1", Service: x.id}}
+	resolver.LoadBalancer = &api.LoadBalancer{Policy: "least_request", LeastRequestConfig: &api.LeastRequestConfig{ChoiceCount: 3}}
+	resolver.Meta = map[string]string{"team": "web"}
+	x.same(resolver)
+	router := x.router("green")
+	router.Meta = map[string]string{"team": "web"}
+	router.Routes = append([]api.ServiceRoute{
+		{},
+		{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathExact: "/a", CaseInsensitive: true, Methods: []string{"GET", "PUT"}}}},
+		{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathRegex: "/b.*",
+			Header: []api.ServiceRouteHTTPMatchHeader{{Name: "x-a", Present: true}, {Name: "x-b", Regex: "c+", Invert: true}}}}},
+		{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathPrefix: "/d",
+			QueryParam: []api.ServiceRouteHTTPMatchQueryParam{{Name: "q", Exact: "1"}}}},
+			Destination: &api.ServiceRouteDestination{PrefixRewrite: "/", RequestTimeout: 3 * time.Second, IdleTimeout: time.Minute,
+				NumRetries: 2, RetryOnConnectFailure: true, RetryOnStatusCodes: []uint32{502, 503}, RetryOn: []string{"reset"},
+				RequestHeaders:  &api.HTTPHeaderModifiers{Add: map[string]string{"a": "b"}, Remove: []string{"c"}},
+				ResponseHeaders: &api.HTTPHeaderModifiers{Set: map[string]string{"a": "b"}}}},
+		{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathPrefix: "/e"}},
+			Destination: &api.ServiceRouteDestination{Service: x.service("-other")}},
+	}, router.Routes...)
+	x.same(router)
+	router.Routes[1].Match.HTTP.Methods = []string{"get"}
+	written := x.setEntry(router).(*api.ServiceRouterConfigEntry)
+	if m := written.Routes[1].Match.HTTP.Methods; !slices.Equal(m, []string{"GET"}) {
+		x.t.Errorf("methods %v", m)
+	}
+	x.same(x.splitter())
+	x.same(&api.ServiceRouterConfigEntry{Kind: api.ServiceRouter, Name: x.service("-other")})
+}
+
+// same writes an entry and checks that it comes back as it is.
+func (x *trial) same(e api.ConfigEntry) {
+	x.t.Helper()
+	read := x.setEntry(e)
+	setIndexes(read, 0, 0)
+	x.equal(e.GetKind(), read, e)
+}
+
+func (x *trial) badEntries() {
+	x.setEntry(x.defaults("http"))
+	x.setEntry(x.resolver("blue"))
+	match := func(m api.ServiceRouteHTTPMatch) api.ConfigEntry {
+		e := x.router("blue")
+		e.Routes[0].Match.HTTP = &m
+		return e
+	}
+	long := x.router("blue")
+	long.Meta = map[string]string{"teal_move": strings.Repeat("x", longestValue+1)}
+	many := x.router("blue")
+	many.Meta = map[string]string{}
+	for i := range mostMeta + 1 {
+		many.Meta["k"+strings.Repeat("x", i)] = "v"
+	}
+	key := x.router("blue")
+	key.Meta = map[string]string{strings.Repeat("k", longestKey+1): "v"}
+	rewrite := x.router("blue")
+	rewrite.Routes[0].Match, rewrite.Routes[0].Destination.PrefixRewrite = nil, "/"
+	lopsided, single := x.splitter(), x.splitter()
+	lopsided.Splits[0].Weight = 95
+	single.Splits = nil
+	def, fail, redirect := x.resolver("blue"), x.resolver("blue"), x.resolver("blue")
+	def.DefaultSubset = "green"
+	fail.Failover = map[string]api.ServiceResolverFailover{"green": {Datacenters: []string{"dc2"}}}
+	redirect.Redirect = &api.ServiceResolverRedirect{}
+	for name, e := range map[string]api.ConfigEntry{
+		"path without slash":    match(api.ServiceRouteHTTPMatch{PathExact: "a"}),
+		"prefix without slash":  match(api.ServiceRouteHTTPMatch{PathPrefix: "a"}),
+		"two paths":             match(api.ServiceRouteHTTPMatch{PathPrefix: "/a", PathRegex: "/b"}),
+		"nameless header":       match(api.ServiceRouteHTTPMatch{Header: []api.ServiceRouteHTTPMatchHeader{{Exact: "a"}}}),
+		"header without a rule": match(api.ServiceRouteHTTPMatch{Header: []api.ServiceRouteHTTPMatchHeader{{Name: "a"}}}),
+		"header with two rules": match(api.ServiceRouteHTTPMatch{Header: []api.ServiceRouteHTTPMatchHeader{{Name: "a", Exact: "a", Present: true}}}),
+		"nameless parameter":    match(api.ServiceRouteHTTPMatch{QueryParam: []api.ServiceRouteHTTPMatchQueryParam{{Exact: "a"}}}),
+		"parameter without":     match(api.ServiceRouteHTTPMatch{QueryParam: []api.ServiceRouteHTTPMatchQueryParam{{Name: "a"}}}),
+		"rewrite of no path":    rewrite,
+		"long meta":             long,
+		"long meta key":         key,
+		"much meta":             many,
+		"no name":               &api.ServiceRouterConfigEntry{Kind: api.ServiceRouter},
+		"protocol":              x.defaults("htpt"),
+		"weights":               lopsided,
+		"no splits":             single,
+		"default subset":        def,
+		"failover of a subset":  fail,
+		"empty redirect":        redirect,
+	} {
+		if _, err := x.SetEntry(x.ctx, e, 0); err == nil {
+			x.t.Errorf("%s: not refused", name)
+		} else {
+			x.is(err, consul.ErrInvalid)
+		}
+	}
+	if e := x.entry(api.ServiceRouter, x.id); e != nil {
+		x.t.Errorf("written: %+v", e)
+	}
+}
+
+// refuses checks that a write is refused, by what Consul says.
+func (x *trial) refuses(says string) func(ok bool, err error) {
+	x.t.Helper()
+	return func(ok bool, err error) {
+		x.t.Helper()
+		x.is(err, consul.ErrInvalid)
+		if ok || !strings.Contains(err.Error(), says) {
+			x.t.Errorf("%v %v, want %q", ok, err, says)
+		}
+	}
+}
+
+func (x *trial) badGraphs() {
+	index := func(kind, name string) uint64 { return x.entry(kind, name).GetModifyIndex() }
+	other := x.service("-other")
+	x.refuses("does not permit advanced routing")(x.SetEntry(x.ctx, &api.ServiceRouterConfigEntry{Kind: api.ServiceRouter, Name: x.id}, 0))
+	x.setEntry(x.defaults("http"))
+	x.refuses(`does not have a subset named "green"`)(x.SetEntry(x.ctx, x.router("green"), 0))
+	x.setEntry(x.resolver("blue"))
+	x.refuses(`does not have a subset named "green"`)(x.SetEntry(x.ctx, x.router("green"), 0))
+	x.says(false)(x.SetEntry(x.ctx, x.router("green"), 7)) // the index is asked first
+	x.setEntry(x.resolver("blue", "green"))
+	x.setEntry(x.router("green"))
+
+	x.refuses("subset named")(x.SetEntry(x.ctx, x.resolver("blue"), index(api.ServiceResolver, x.id)))
+	x.refuses("subset named")(x.DeleteEntry(x.ctx, api.ServiceResolver, x.id, index(api.ServiceResolver, x.id)))
+	x.refuses("does not permit")(x.DeleteEntry(x.ctx, api.ServiceDefaults, x.id, index(api.ServiceDefaults, x.id)))
+	x.refuses("does not permit")(x.SetEntry(x.ctx, x.defaults("tcp"), index(api.ServiceDefaults, x.id)))
+
+	// Another service's entries count as well.
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceRouter, x.id, index(api.ServiceRouter, x.id)))
+	across := x.router("green")
+	across.Name, across.Routes[0].Destination.Service = other, x.id
+	x.refuses("inconsistent protocols")(x.SetEntry(x.ctx, across, 0))
+	x.setEntry(&api.ServiceConfigEntry{Kind: api.ServiceDefaults, Name: other, Protocol: "grpc"})
+	x.refuses("inconsistent protocols")(x.SetEntry(x.ctx, across, 0))
+	x.setEntry(&api.ServiceConfigEntry{Kind: api.ServiceDefaults, Name: other, Protocol: "http"})
+	x.setEntry(across)
+	x.refuses("subset named")(x.DeleteEntry(x.ctx, api.ServiceResolver, x.id, index(api.ServiceResolver, x.id)))
+	x.refuses("inconsistent protocols")(x.SetEntry(x.ctx, x.defaults("http2"), index(api.ServiceDefaults, x.id)))
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceRouter, other, index(api.ServiceRouter, other)))
+	x.says(true)(x.DeleteEntry(x.ctx, api.ServiceResolver, x.id, index(api.ServiceResolver, x.id)))
+
+	there := &api.ServiceResolverConfigEntry{Kind: api.ServiceResolver, Name: other, Redirect: &api.ServiceResolverRedirect{Service: x.id}}
+	x.setEntry(there)
+	back := &api.ServiceResolverConfigEntry{Kind: api.ServiceResolver, Name: x.id, Redirect: &api.ServiceResolverRedirect{Service: other}}
+	x.refuses("circular resolver redirect")(x.SetEntry(x.ctx, back, 0))
+	there.Redirect.ServiceSubset = "blue"
+	x.refuses("subset named")(x.SetEntry(x.ctx, there, index(api.ServiceResolver, other)))
+}
+
+func (x *trial) entries() {
+	mine := func(list []api.ConfigEntry) (names []string) {
+		for _, e := range list {
+			if strings.HasPrefix(e.GetName(), x.id) {
+				names = append(names, strings.TrimPrefix(e.GetName(), x.id))
+			}
+		}
+		return names
+	}
+	// Others write entries too: the watch goes on until it has what it wants.
+	until := func(index uint64, f func(), want ...string) uint64 {
+		x.t.Helper()
+		done := x.meanwhile(f)
+		defer done()
+		for began := time.Now(); ; {
+			list, next, err := x.Entries(x.ctx, api.ServiceResolver, index)
+			x.must(err)
+			late := time.Since(began) > Wait*8/10
+			if slices.Equal(mine(list), want) && next > index && !late {
+				return next
+			}
+			if late {
+				x.t.Fatalf("%v at %d, want %v after %d", mine(list), next, want, index)
+			}
+			index = next
+		}
+	}
+	x.setEntry(x.defaults("http"))
+	list, index, err := x.Entries(x.ctx, api.ServiceResolver, 0)
+	x.must(err)
+	if len(mine(list)) != 0 || index == 0 {
+		x.t.Fatalf("%v at %d", mine(list), index)
+	}
+	e := x.resolver("blue")
+	e.Name = x.service("-b")
+	index = until(index, func() { _, _ = x.SetEntry(x.ctx, e, 0) }, "-b")
+	other := x.resolver("blue")
+	other.Name = x.service("-a")
+	index = until(index, func() { _, _ = x.SetEntry(x.ctx, other, 0) }, "-a", "-b")
+	was := x.entry(e.Kind, e.Name).GetModifyIndex()
+	if index < was {
+		x.t.Errorf("index %d, the entry's is %d", index, was)
+	}
+	e.Meta = map[string]string{"teal_epoch": "2"}
+	index = until(index, func() { _, _ = x.SetEntry(x.ctx, e, was) }, "-a", "-b")
+	until(index, func() {
+		_, _ = x.DeleteEntry(x.ctx, other.Kind, other.Name, x.entry(other.Kind, other.Name).GetModifyIndex())
+	}, "-b")
+	_, _, err = x.Entries(x.ctx, "no-such-kind", 0)
+	x.is(err, consul.ErrInvalid)
+}

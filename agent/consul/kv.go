@@ -1,0 +1,103 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Get reads one key; nil when there is none.
+//
+// While a key is missing, the index is that of the whole store, so that a
+// blocking query may return early, with nothing new to tell.
+func (c *Client) Get(ctx context.Context, key string, index uint64) (*api.KVPair, uint64, error) {
+	ctx, done := c.bound(ctx, index)
+	defer done()
+	pair, meta, err := c.api.KV().Get(key, c.read(ctx, index))
+	if err != nil {
+		return nil, 0, wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
+	}
+	return pair, last(index, meta), nil
+}
+
+// Read reads one key in the consistent mode: the answer is at least as new as
+// anything acknowledged before the call.
+func (c *Client) Read(ctx context.Context, key string) (*api.KVPair, error) {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	pair, _, err := c.api.KV().Get(key, c.consistent(ctx))
+	return pair, wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
+}
+
+// List reads all keys below prefix, in order.
+func (c *Client) List(ctx context.Context, prefix string, index uint64) (api.KVPairs, uint64, error) {
+	op, rule := fmt.Sprintf("list keys below %q", prefix), Rule{"key_prefix", prefix, "read"}
+	ctx, done := c.bound(ctx, index)
+	defer done()
+	pairs, meta, err := c.api.KV().List(prefix, c.read(ctx, index))
+	if err == nil {
+		err = filtered(op, rule, meta)
+	}
+	if err != nil {
+		return nil, 0, wrap(ctx, op, &rule, err)
+	}
+	return pairs, last(index, meta), nil
+}
+
+// Keys names all keys below prefix, in order, without reading their values.
+func (c *Client) Keys(ctx context.Context, prefix string) ([]string, error) {
+	op, rule := fmt.Sprintf("list keys below %q", prefix), Rule{"key_prefix", prefix, "list"}
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	keys, meta, err := c.api.KV().Keys(prefix, "", c.read(ctx, 0))
+	if err == nil {
+		err = filtered(op, rule, meta)
+	}
+	return keys, wrap(ctx, op, &rule, err)
+}
+
+// Put writes a key, whatever it held. Writing what is already there changes
+// nothing, not even the key's ModifyIndex.
+func (c *Client) Put(ctx context.Context, key string, value []byte) error {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	_, err := c.api.KV().Put(&api.KVPair{Key: key, Value: value}, c.write(ctx))
+	return wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
+}
+
+// CAS writes a key if its ModifyIndex is still index; 0 means that it must not
+// exist. false: it is not.
+func (c *Client) CAS(ctx context.Context, key string, value []byte, index uint64) (bool, error) {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	ok, _, err := c.api.KV().CAS(&api.KVPair{Key: key, Value: value, ModifyIndex: index}, c.write(ctx))
+	return ok, wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
+}
+
+// Delete removes a key; one that is not there is no error.
+func (c *Client) Delete(ctx context.Context, key string) error {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	_, err := c.api.KV().Delete(key, c.write(ctx))
+	return wrap(ctx, fmt.Sprintf("delete key %q", key), &Rule{"key", key, "write"}, err)
+}
+
+// Acquire takes the lock on a key for a session and writes value. false:
+// somebody else holds it, or its lock delay has not passed. A session that
+// holds it already is told true.
+func (c *Client) Acquire(ctx context.Context, key string, value []byte, session string) (bool, error) {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	ok, _, err := c.api.KV().Acquire(&api.KVPair{Key: key, Value: value, Session: session}, c.write(ctx))
+	return ok, sessionGone(wrap(ctx, fmt.Sprintf("lock key %q", key), &Rule{"key", key, "write"}, err))
+}
+
+// Release gives the lock on a key back and writes value. false: the session
+// does not hold it.
+func (c *Client) Release(ctx context.Context, key string, value []byte, session string) (bool, error) {
+	ctx, done := c.bound(ctx, 0)
+	defer done()
+	ok, _, err := c.api.KV().Release(&api.KVPair{Key: key, Value: value, Session: session}, c.write(ctx))
+	return ok, sessionGone(wrap(ctx, fmt.Sprintf("unlock key %q", key), &Rule{"key", key, "write"}, err))
+}
