@@ -1,0 +1,125 @@
+// Package nomad is Teal's adapter to Nomad: parse, plan, register, watch,
+// scale and stop jobs, and follow the event stream. Every method does one
+// thing once; retrying, deadlines and what to do next are the caller's
+// business, who learns from the kind of an error whether trying again helps.
+//
+// It knows nothing of colours: what a job looks like is package jobspec's.
+package nomad
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+const (
+	// requestTimeout bounds a request that is answered at once.
+	requestTimeout = 30 * time.Second
+	// waitTime is how long Nomad may hold a blocking query; it adds up to a
+	// sixteenth of it.
+	waitTime = 5 * time.Minute
+)
+
+// Client talks to one Nomad agent. It is safe for concurrent use.
+type Client struct {
+	api    *api.Client
+	region string
+	token  func() string
+}
+
+// New makes a client from Nomad's own settings; api.DefaultConfig reads the
+// standard environment variables. An address may be a unix socket
+// (unix:///secrets/api.sock, Nomad's Task API). It does no I/O.
+func New(config *api.Config) (*Client, error) {
+	if config == nil {
+		config = api.DefaultConfig()
+	}
+	c, err := api.NewClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)
+	}
+	return &Client{api: c, region: config.Region}, nil
+}
+
+// In is the same client for the jobs of another region; empty and "global",
+// which is what Nomad's parser writes when a jobspec names none, mean the
+// agent's own.
+func (c *Client) In(region string) *Client {
+	other := *c
+	if region != "" && region != api.GlobalRegion {
+		other.region = region
+	}
+	return &other
+}
+
+// Region is the region a job asks for, as In takes it.
+func Region(job *api.Job) string {
+	if r := value(job.Region); r != api.GlobalRegion {
+		return r
+	}
+	return ""
+}
+
+// WithToken is the same client that asks for its token before every request,
+// for a workload identity that rotates.
+func (c *Client) WithToken(token func() string) *Client {
+	other := *c
+	other.token = token
+	return &other
+}
+
+// Ping says whether Nomad answers and has a leader.
+func (c *Client) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	var leader string
+	_, err := c.api.Raw().Query("/v1/status/leader", &leader, c.reading(ctx, ""))
+	op := request{what: "ask Nomad for its leader"}
+	if err != nil {
+		return op.failed(ctx, err)
+	}
+	if leader == "" {
+		return &Error{Op: op.what, Kind: ErrUnavailable, Err: errNoLeader}
+	}
+	return nil
+}
+
+func (c *Client) reading(ctx context.Context, namespace string) *api.QueryOptions {
+	q := &api.QueryOptions{Namespace: namespace, Region: c.region}
+	if c.token != nil {
+		q.AuthToken = c.token()
+	}
+	return q.WithContext(ctx)
+}
+
+func (c *Client) writing(ctx context.Context, namespace string) *api.WriteOptions {
+	w := &api.WriteOptions{Namespace: namespace, Region: c.region}
+	if c.token != nil {
+		w.AuthToken = c.token()
+	}
+	return w.WithContext(ctx)
+}
+
+// blocking holds a read until something newer than index exists. Its own
+// bound ends it when Nomad neither answers nor lets the wait run out.
+func (c *Client) blocking(ctx context.Context, namespace string, index uint64) (*api.QueryOptions, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, waitTime+waitTime/16+requestTimeout)
+	q := c.reading(ctx, namespace)
+	q.WaitIndex, q.WaitTime = index, waitTime
+	return q, cancel
+}
+
+// home is the region and namespace a job asks for.
+func (c *Client) home(job *api.Job) (at *Client, namespace, id string) {
+	return c.In(value(job.Region)), value(job.Namespace), value(job.ID)
+}
+
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}

@@ -1,0 +1,176 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// answering is a client of a Nomad that gives one answer to everything.
+func answering(t *testing.T, h http.HandlerFunc) *Client {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return client(t, server.URL)
+}
+
+func client(t *testing.T, address string) *Client {
+	t.Helper()
+	c, err := New(&api.Config{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func testJob() *api.Job {
+	job := api.NewServiceJob("api-green", "api", "global", 50)
+	namespace := "shop"
+	job.Namespace = &namespace
+	return job
+}
+
+// TestKinds holds Nomad's answers, as seen from 1.11, against what a caller
+// must do about them.
+func TestKinds(t *testing.T) {
+	for _, c := range []struct {
+		code  int
+		words string
+		kind  error
+	}{
+		{403, "Permission denied", ErrForbidden},
+		{500, "rpc error: Permission denied", ErrForbidden},
+		{403, "ACL token not found", ErrForbidden},
+		{500, "Enforcing job modify index 0: job already exists", ErrConflict},
+		{500, "Enforcing job modify index 16: job exists with conflicting job modify index: 28", ErrConflict},
+		{500, "1 error occurred:\n\t* job \"exp\" is in nonexistent namespace \"nope\"\n\n", ErrInvalid},
+		{500, "No path to region", ErrInvalid},
+		{400, "Failed to parse job: input.hcl:3,3-7: Unsupported argument", ErrInvalid},
+		{404, "job not found", ErrNotFound},
+		{429, "slow down", ErrUnavailable},
+		{500, "No cluster leader", ErrUnavailable},
+		{500, "rpc error: EOF", ErrUnavailable},
+		{502, "bad gateway", ErrUnavailable},
+		{503, "", ErrUnavailable},
+	} {
+		nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.code)
+			_, _ = w.Write([]byte(c.words))
+		})
+		_, err := nomad.Register(t.Context(), testJob(), 0, Submission{})
+		for _, kind := range []error{ErrForbidden, ErrConflict, ErrNotFound, ErrInvalid, ErrUnavailable} {
+			if errors.Is(err, kind) != (kind == c.kind) {
+				t.Errorf("%d %q: %v; is it %v? want %v", c.code, c.words, err, kind, c.kind)
+			}
+		}
+		if !strings.Contains(err.Error(), strings.TrimSpace(c.words)) || !strings.Contains(err.Error(), `register job "api-green"`) {
+			t.Errorf("%d: %v: want the object and Nomad's own words", c.code, err)
+		}
+	}
+}
+
+func TestForbiddenNamesTheMissingRule(t *testing.T) {
+	nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Permission denied", 403) })
+	_, err := nomad.Register(t.Context(), testJob(), 0, Submission{})
+	if want := `namespace "shop" { capabilities = ["submit-job"] }`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v: want %s", err, want)
+	}
+	_, err = nomad.Job(t.Context(), "shop", "api-green")
+	if want := `namespace "shop" { capabilities = ["read-job"] }`; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v: want %s", err, want)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "http://" + l.Addr().String()
+	l.Close()
+	if err := client(t, address).Ping(t.Context()); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`""`)) })
+	if err := nomad.Ping(t.Context()); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "no cluster leader") {
+		t.Errorf("%v, want ErrUnavailable for want of a leader", err)
+	}
+}
+
+func TestACallersOwnCancellationIsNotNomadsFault(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	nomad := answering(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	})
+	_, err := nomad.Job(ctx, "", "api")
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v, want Canceled only", err)
+	}
+}
+
+func TestWordsAreBounded(t *testing.T) {
+	nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, strings.Repeat("x", 1<<20), 400)
+	})
+	_, err := nomad.Parse(t.Context(), "job", "")
+	if err == nil || len(err.Error()) > maxWords+200 {
+		t.Errorf("%d bytes of words", len(err.Error()))
+	}
+}
+
+func TestUnixSocketAndRotatingToken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "api.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token string
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token = r.Header.Get("X-Nomad-Token")
+		_, _ = w.Write([]byte(`"127.0.0.1:4647"`))
+	})}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { server.Close() })
+	now := "first"
+	nomad := client(t, "unix://"+path).WithToken(func() string { return now })
+	for _, want := range []string{"first", "second"} {
+		now = want
+		if err := nomad.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if token != want {
+			t.Errorf("token %q, want %q", token, want)
+		}
+	}
+}
+
+func TestRegionsAndNamespacesComeFromTheJob(t *testing.T) {
+	var got string
+	nomad := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.URL.Query().Get("region") + "/" + r.URL.Query().Get("namespace")
+		_, _ = w.Write([]byte(`{}`))
+	})
+	job := testJob()
+	if _, err := nomad.Register(t.Context(), job, 0, Submission{}); err != nil || got != "/shop" {
+		t.Errorf("asked %q (%v): the parser's global is no region", got, err)
+	}
+	eu := "eu"
+	job.Region = &eu
+	if _, err := nomad.Plan(t.Context(), job); err != nil || got != "eu/shop" {
+		t.Errorf("asked %q (%v), want eu/shop", got, err)
+	}
+	if _, err := nomad.In("us").Job(t.Context(), "shop", "api"); err != nil || got != "us/shop" {
+		t.Errorf("asked %q (%v), want us/shop", got, err)
+	}
+}

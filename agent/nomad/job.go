@@ -1,0 +1,144 @@
+package nomad
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// Job is a job as Nomad has it, nil when there is none. A stopped job that
+// was not purged is there, with Stop set.
+func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error) {
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	job, _, err := c.api.Jobs().Info(id, c.reading(limited, namespace))
+	if err = ask("read", namespace, id, "read-job").failed(ctx, err); errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return job, nil
+}
+
+// Stop stops a job; purge also forgets it. A job that is absent or, without
+// purge, already stopped is not written again: Nomad would raise its index
+// and make an evaluation each time.
+//
+// Without purge, every allocation has been told to stop when Stop returns;
+// WaitStopped waits for their end. Nomad forgets a purged job's allocations at
+// once, while their tasks are still being killed, so that nobody can wait for
+// them: stop, wait, then purge.
+func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
+	op := ask("stop", namespace, id, "submit-job")
+	job, err := c.Job(ctx, namespace, id)
+	if err != nil || job == nil {
+		return err
+	}
+	if value(job.Stop) && !purge {
+		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
+	}
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	eval, _, err := c.api.Jobs().Deregister(id, purge, c.writing(limited, namespace))
+	if err = op.failed(ctx, err); err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if purge {
+		return nil
+	}
+	return op.failed(ctx, c.stopGroups(ctx, namespace, id, eval))
+}
+
+// stopGroups has a stopped job evaluated until Nomad has told all its
+// allocations to stop. One evaluation ought to do, and does for a job of one
+// group. Nomad 1.11.0 stops the allocations of one group only, whichever its
+// scheduler happens to look at last (AllocReconciler.handleStop overwrites the
+// list for each group); every further evaluation draws again.
+func (c *Client) stopGroups(ctx context.Context, namespace, id, eval string) error {
+	for {
+		if eval != "" {
+			if err := c.evaluated(ctx, namespace, eval); err != nil {
+				return err
+			}
+		}
+		limited, cancel := context.WithTimeout(ctx, requestTimeout)
+		list, _, err := c.api.Jobs().Allocations(id, true, c.reading(limited, namespace))
+		cancel()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(list, wanted) {
+			return nil
+		}
+		limited, cancel = context.WithTimeout(ctx, requestTimeout)
+		eval, _, err = c.api.Jobs().ForceEvaluate(id, c.writing(limited, namespace))
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// evaluated waits for the end of an evaluation.
+func (c *Client) evaluated(ctx context.Context, namespace, id string) error {
+	var index uint64
+	for {
+		q, cancel := c.blocking(ctx, namespace, index)
+		e, meta, err := c.api.Evaluations().Info(id, q)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if e.Status != api.EvalStatusPending {
+			return nil
+		}
+		index = advance(index, meta.LastIndex)
+	}
+}
+
+// WaitStopped returns once no allocation of the job runs or may still run on
+// a client. An unreachable client's allocation counts as running for as long
+// as Nomad does not give it up. A job that is neither stopped nor scaled to
+// zero is waited for until ctx ends; one that was purged is not waited for.
+func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
+	op := ask("wait for the end of", namespace, id, "read-job")
+	var index uint64
+	for {
+		q, cancel := c.blocking(ctx, namespace, index)
+		list, meta, err := c.api.Jobs().Allocations(id, true, q)
+		cancel()
+		if err != nil {
+			return op.failed(ctx, err)
+		}
+		if !slices.ContainsFunc(list, alive) {
+			return nil
+		}
+		index = advance(index, meta.LastIndex)
+	}
+}
+
+// alive says whether an allocation's tasks may still run.
+func alive(a *api.AllocationListStub) bool {
+	switch a.ClientStatus {
+	case api.AllocClientStatusComplete, api.AllocClientStatusFailed, api.AllocClientStatusLost:
+		return false
+	}
+	return true
+}
+
+// wanted says whether Nomad wants an allocation to run on.
+func wanted(a *api.AllocationListStub) bool {
+	return a.DesiredStatus == api.AllocDesiredStatusRun && alive(a)
+}
+
+// advance is the next index to block on: after Nomad restored older state it
+// may fall, and then everything is read anew.
+func advance(index, next uint64) uint64 {
+	if next < index {
+		return 0
+	}
+	return max(next, 1)
+}

@@ -1,0 +1,153 @@
+package nomadtest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/nomad"
+)
+
+// put registers a job's next version and has it scheduled.
+func (s *Server) put(job *api.Job, sub nomad.Submission) *stored {
+	s.index++
+	at := s.jobs[named(value(job.Namespace), value(job.ID))]
+	job.JobModifyIndex, job.ModifyIndex, job.CreateIndex, job.Version = ptr(s.index), ptr(s.index), ptr(s.index), ptr(uint64(0))
+	if at == nil {
+		at = &stored{sources: map[uint64]nomad.Submission{}}
+		s.jobs[named(value(job.Namespace), value(job.ID))] = at
+	} else {
+		job.CreateIndex, job.Version = at.job.CreateIndex, ptr(value(at.job.Version)+1)
+	}
+	at.job = job
+	at.history = append([]*api.Job{job}, at.history...)
+	if sub.Source != "" {
+		at.sources[*job.Version] = sub
+	}
+	s.event("JobRegistered", job)
+	s.schedule(at)
+	return at
+}
+
+func (s *Server) event(kind string, job *api.Job) {
+	s.events = append(s.events, nomad.Event{Index: s.index, Type: kind, Namespace: value(job.Namespace), ID: value(job.ID), Job: clone(job)})
+}
+
+// schedule makes a job's allocations what its present version asks for: what
+// still fits is taken over, the rest is stopped, what is missing is placed
+// where there is memory.
+func (s *Server) schedule(at *stored) {
+	job, failed := at.job, map[string]*api.AllocationMetric{}
+	rollout := &api.Deployment{
+		ID: s.newID("deployment"), JobID: value(job.ID), Namespace: value(job.Namespace), JobVersion: *job.Version,
+		JobCreateIndex: *job.CreateIndex, Status: api.DeploymentStatusRunning, StatusDescription: "Deployment is running",
+	}
+	at.rollout, at.blocked = rollout, nil
+	have := map[string]int{}
+	for _, a := range s.allocs {
+		if a.of != named(value(job.Namespace), value(job.ID)) || !a.wanted() {
+			continue
+		}
+		g := job.LookupTaskGroup(a.stub.TaskGroup)
+		if value(job.Stop) || g == nil || have[a.stub.TaskGroup] >= value(g.Count) || destructive(a.job, job, g) {
+			s.stop(a)
+			continue
+		}
+		have[a.stub.TaskGroup]++
+		a.job, a.stub.JobVersion = job, *job.Version // in place
+	}
+	for _, g := range job.TaskGroups {
+		for n := have[*g.Name]; n < value(g.Count) && !value(job.Stop); n++ {
+			if s.used()+memory(g) > s.memory {
+				failed[*g.Name] = exhausted(value(g.Count) - n)
+				break
+			}
+			s.place(job, g, n)
+		}
+	}
+	if len(failed) > 0 {
+		at.blocked = &api.Evaluation{ID: s.newID("eval"), JobID: *job.ID, Status: api.EvalStatusBlocked, FailedTGAllocs: failed, CreateIndex: s.index}
+	}
+	s.judge(at)
+	if deadline := progressDeadline(job); deadline > 0 && rollout.Status == api.DeploymentStatusRunning && !value(job.Stop) {
+		time.AfterFunc(deadline, func() {
+			s.change(func() {
+				if at.rollout == rollout && rollout.Status == api.DeploymentStatusRunning {
+					s.index++
+					rollout.Status, rollout.StatusDescription = api.DeploymentStatusFailed, "Failed due to progress deadline"
+				}
+			})
+		})
+	}
+}
+
+func progressDeadline(job *api.Job) (longest time.Duration) {
+	for _, g := range job.TaskGroups {
+		if g.Update != nil {
+			longest = max(longest, value(g.Update.ProgressDeadline))
+		}
+	}
+	return longest
+}
+
+// judge ends a deployment once all its allocations are healthy.
+func (s *Server) judge(at *stored) {
+	if at == nil || at.rollout.Status != api.DeploymentStatusRunning {
+		return
+	}
+	if value(at.job.Stop) {
+		at.rollout.Status, at.rollout.StatusDescription = api.DeploymentStatusCancelled, "Cancelled because job is stopped"
+		return
+	}
+	if st := s.status(named(value(at.job.Namespace), value(at.job.ID))); st.Healthy >= st.Desired {
+		at.rollout.Status, at.rollout.StatusDescription = api.DeploymentStatusSuccessful, "Deployment completed successfully"
+	}
+}
+
+func (s *Server) status(n name) nomad.JobStatus {
+	at := s.jobs[n]
+	if at == nil {
+		return nomad.Status(nil, nil, nil, nil)
+	}
+	var allocs []*api.AllocationListStub
+	for _, a := range s.allocs {
+		if a.of == n && a.stub.CreateIndex >= value(at.job.CreateIndex) {
+			allocs = append(allocs, a.stub)
+		}
+	}
+	var evals []*api.Evaluation
+	if at.blocked != nil {
+		evals = append(evals, at.blocked)
+	}
+	return nomad.Status(at.job, allocs, at.rollout, evals)
+}
+
+// destructive says whether a group's allocations must be replaced. Meta of
+// the job reaches every task, so a change of it restarts all of them; the
+// meta of services, counts and names do not.
+func destructive(old, now *api.Job, g *api.TaskGroup) bool {
+	was := old.LookupTaskGroup(*g.Name)
+	shape := func(job *api.Job, g *api.TaskGroup) string {
+		c := clone(job).LookupTaskGroup(*g.Name)
+		for _, t := range c.Tasks {
+			t.Services = nil
+		}
+		return text([]any{job.Meta, c.Meta, c.Tasks, c.Networks, c.Volumes, c.EphemeralDisk})
+	}
+	return was == nil || shape(old, was) != shape(now, g)
+}
+
+// essence is the job as its author knows it.
+func essence(job *api.Job) string {
+	c := clone(job)
+	c.Stop = ptr(value(c.Stop))
+	c.Version, c.JobModifyIndex, c.ModifyIndex, c.CreateIndex = nil, nil, nil, nil
+	c.Status, c.StatusDescription, c.Stable, c.SubmitTime = nil, nil, nil, nil
+	return text(c)
+}
+
+func (s *Server) newID(kind string) string {
+	s.ids++
+	return fmt.Sprintf("%08d-%s", s.ids, kind)
+}
