@@ -27,7 +27,13 @@ const (
 )
 
 func (v Verdict) String() string {
-	return [...]string{"hold", "pass", "fail"}[v]
+	switch v {
+	case Pass:
+		return "pass"
+	case Fail:
+		return "fail"
+	}
+	return "hold"
 }
 
 // Target is what a gate looks at: the candidate, never the active colour.
@@ -66,14 +72,15 @@ type Named struct {
 	Kind string
 	Name string
 
-	// Attempts is how many looks in a row must fail before the gate fails.
+	// Attempts is how many looks must fail before the gate fails. A look that
+	// could not judge counts neither way.
 	Attempts int
 	// Interval is the time between looks.
 	Interval time.Duration
 	// Timeout bounds one look.
 	Timeout time.Duration
-	// Deadline bounds the whole gate. A gate that has found nothing but
-	// failures by then fails; one that could not ask stays on hold.
+	// Deadline bounds the whole gate: no look begins after it. A gate whose last
+	// look failed then fails; one that could not judge stays on hold.
 	Deadline time.Duration
 
 	Gate Gate

@@ -1,0 +1,164 @@
+package gates
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"html"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Evidence goes into a KV record and onto a screen: it is short, printable and
+// free of secrets.
+const (
+	maxExcerpt = 200      // characters of a body
+	maxRead    = 16 << 10 // bytes of a body that an excerpt is taken from
+	maxReason  = 600      // characters of a reason
+	maxFigures = 24
+	maxFigure  = 300 // characters of a figure
+)
+
+const redacted = "[redacted]"
+
+// sensitive finds headers that people echo in error pages, whatever their
+// values are.
+var sensitive = regexp.MustCompile(`(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-(?:[a-z0-9]+-)*token|x-api-key)(\\?["']?\s*[:=]\s*\[?\s*)(\\?"[^"\r\n]*|\\?'[^'\r\n]*|[^\r\n]*)`)
+
+// secrets are texts that must not appear in evidence.
+type secrets []string
+
+// open are the headers whose values say nothing secret, and something useful.
+var open = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Cache-Control": true,
+	"Content-Type": true, "Host": true, "User-Agent": true, "X-Forwarded-Proto": true,
+}
+
+// secretsOf takes the request's body, the values in its query and those of its
+// headers, in the forms in which an answer may echo them.
+func secretsOf(headers map[string]string, path, body string) secrets {
+	found := map[string]bool{}
+	add := func(s string) {
+		s = strings.TrimSpace(s)
+		if line(s) == "" {
+			return
+		}
+		found[s] = true
+		found[line(s)] = true
+		found[url.QueryEscape(s)] = true
+		found[url.PathEscape(s)] = true
+		found[html.EscapeString(s)] = true
+		quoted := strconv.Quote(s) // as Go's own errors have it
+		found[quoted[1:len(quoted)-1]] = true
+		if quoted, err := json.Marshal(s); err == nil {
+			found[string(quoted[1:len(quoted)-1])] = true
+		}
+	}
+	add(body)
+	if _, query, ok := strings.Cut(path, "?"); ok {
+		add(query)
+		values, _ := url.ParseQuery(query) // what can be read of it
+		for _, list := range values {
+			for _, value := range list {
+				add(value)
+			}
+		}
+	}
+	for name, value := range headers {
+		if open[http.CanonicalHeaderKey(name)] {
+			continue
+		}
+		add(value)
+		scheme, credentials, ok := strings.Cut(strings.TrimSpace(value), " ") // "Bearer …"
+		if !ok {
+			continue
+		}
+		add(credentials)
+		if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credentials)); err == nil && strings.EqualFold(scheme, "Basic") {
+			_, password, _ := strings.Cut(string(plain), ":")
+			add(string(plain))
+			add(password)
+		}
+	}
+	// The longest first, so that no part of one is left.
+	return slices.SortedFunc(maps.Keys(found), func(a, b string) int {
+		if len(a) != len(b) {
+			return len(b) - len(a)
+		}
+		return strings.Compare(a, b)
+	})
+}
+
+// scrub removes the secrets, and makes the text one printable line.
+func (s secrets) scrub(text string) string {
+	for _, secret := range s {
+		text = strings.ReplaceAll(text, secret, "\x00")
+	}
+	text = sensitive.ReplaceAllString(text, "${1}${2}\x00")
+	text = line(strings.ReplaceAll(text, "\x00", redacted))
+	// Only now, on one line, may a secret with blanks in it show.
+	pieces := strings.Split(text, redacted)
+	for i := range pieces {
+		for _, secret := range s {
+			pieces[i] = strings.ReplaceAll(pieces[i], secret, "\x00")
+		}
+		pieces[i] = strings.ReplaceAll(pieces[i], "\x00", redacted)
+	}
+	return strings.Join(pieces, redacted)
+}
+
+// excerpt is what may be shown of a body. Whole says that nothing of it is
+// missing; else the last of it may be the first half of a secret.
+func (s secrets) excerpt(body []byte, whole bool) string {
+	body = bytes.TrimSpace(body)
+	if len(body) > maxRead {
+		body, whole = body[:maxRead], false
+	}
+	if !whole && len(s) > 0 {
+		body = body[:max(0, len(body)-len(s[0]))]
+	}
+	return cut(s.scrub(string(body)), maxExcerpt)
+}
+
+// line replaces whatever a terminal would act upon.
+func line(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == utf8.RuneError:
+			return '.'
+		case unicode.IsSpace(r):
+			return ' '
+		case !unicode.IsPrint(r):
+			return '.'
+		}
+		return r
+	}, text)
+	return strings.Join(strings.Fields(text), " ")
+}
+
+// cut shortens a text to at most most characters.
+func cut(text string, most int) string {
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most-1]) + "…"
+}
+
+// bounded keeps a gate's figures from outgrowing the record.
+func bounded(figures map[string]string) map[string]string {
+	if len(figures) == 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(figures))[:min(len(figures), maxFigures)] {
+		out[cut(line(key), maxFigure)] = cut(line(figures[key]), maxFigure)
+	}
+	return out
+}
