@@ -39,7 +39,8 @@ type Observation struct {
 	HealthErr        error
 
 	// Scrapes holds, per scrape source (see ScrapeSource.Key), what each active
-	// instance's metrics endpoint said.
+	// instance's metrics endpoint said. A source that is not in it was not asked
+	// anew since the last observation.
 	Scrapes map[string][]Scrape
 }
 
@@ -64,7 +65,7 @@ type Series struct {
 // ScrapeSource tells the agent which endpoint a trigger needs scraped.
 type ScrapeSource struct {
 	Path string // URL path of the Prometheus text endpoint
-	Port string // optional: Nomad port label or number; empty means the service's own port
+	Port string // a number, or the key in the service's meta that holds one; empty: the service's own port
 }
 
 // Key identifies the source in Observation.Scrapes.
@@ -91,6 +92,10 @@ type Trigger interface {
 	// Sources lists the metrics endpoints the trigger needs; none for those
 	// that judge by Consul's health alone.
 	Sources() []ScrapeSource
+	// Families lists the metrics it needs of those endpoints, by the names their
+	// lines begin with: of a histogram x these are x_count, x_sum and x_bucket.
+	// Nothing else of an endpoint, however large, is kept.
+	Families() []string
 }
 
 // Named is a trigger as declared in a policy.
@@ -105,6 +110,6 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics)
 
 // Kinds are the triggers a policy may name.
 var Kinds = map[string]Kind{
-	"consul-health": decodeConsulHealth,
-	"errors":        decodeErrors,
+	HealthKind: decodeHealth,
+	"errors":   decodeErrors,
 }

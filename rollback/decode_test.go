@@ -1,0 +1,125 @@
+package rollback_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/rollback"
+)
+
+func TestDecodeMistakes(t *testing.T) {
+	for _, c := range []struct{ src, want string }{
+		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors.`},
+		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
+		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
+		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
+		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, label, metric, min_requests, path, port, window.`},
+		{"trigger \"errors\" \"e\" {\nabove = 5\n}", "5 is out of range; it must be between 0 and 1"},
+		{"trigger \"errors\" \"e\" {\nabove = 1\n}", "No more than all requests can fail; above must be less than 1."},
+		{"trigger \"errors\" \"e\" {\nmin_requests = 0\n}", "0 is too small; at least 1 is required"},
+		{"trigger \"errors\" \"e\" {\nwindow = \"100ms\"\n}", "The window of 100ms is out of range; it must be between 1s and 24h."},
+		{"trigger \"errors\" \"e\" {\nwindow = \"48h\"\n}", "The window of 48h0m0s is out of range; it must be between 1s and 24h."},
+		{"trigger \"errors\" \"e\" {\nbad = \"5(\"\n}", "bad: missing closing ): \"5(\"."},
+		{"trigger \"errors\" \"e\" {\nbad = \"a)(b\"\n}", "bad: unexpected ): \"a)(b\"."},
+		{"trigger \"errors\" \"e\" {\nmetric = \"sum(http_requests_total)\"\n}", "Selectors and functions are not understood here"},
+		{"trigger \"errors\" \"e\" {\nmetric = \"latency_bucket\"\n}", "latency_bucket does not count each request once. Of a histogram or summary take latency_count."},
+		{"trigger \"errors\" \"e\" {\nmetric = \"latency_sum\"\n}", "take latency_count."},
+		{"trigger \"errors\" \"e\" {\nlabel = \"code=500\"\n}", `"code=500" is not the name of a label.`},
+		{"trigger \"errors\" \"e\" {\npath = \"metrics\"\n}", `path is "metrics"; it must begin with a slash.`},
+		{"trigger \"errors\" \"e\" {\npath = \"/%zz\"\n}", `"/%zz" is not a path and query of a URL.`},
+		{"trigger \"errors\" \"e\" {\npath = \"/metrics#x\"\n}", `"/metrics#x" is not a path and query of a URL.`},
+		{"trigger \"errors\" \"e\" {\nport = 70000\n}", "There is no port 70000; it must be between 1 and 65535."},
+		{"trigger \"errors\" \"e\" {\nport = \"my port\"\n}", `"my port" is neither a number nor a key of a service's meta.`},
+	} {
+		_, diags := decode(c.src)
+		if len(diags) != 1 || !strings.Contains(diags[0].Detail, c.want) {
+			t.Errorf("%s\ngot  %v\nwant %s", c.src, diags, c.want)
+		}
+		for _, diag := range diags {
+			if diag.Subject == nil || diag.Subject.Filename != "watch.hcl" {
+				t.Errorf("%s: no place: %+v", c.src, diag)
+			}
+		}
+	}
+	if _, diags := rollback.DecodeNamed(&hcl.Block{Labels: []string{"errors"}}, nil); len(diags) != 1 || diags[0].Summary != "A trigger needs a kind and a name" {
+		t.Errorf("one label: %v", diags)
+	}
+	// All mistakes at once.
+	if _, diags := decode("trigger \"errors\" \"\" {\nabove = 1\nbad = \"(\"\nlable = \"x\"\n}"); len(diags) != 4 {
+		t.Errorf("four mistakes: %v", diags)
+	}
+}
+
+func TestDecodeSources(t *testing.T) {
+	for _, c := range []struct{ body, key, family string }{
+		{"", "/metrics", "http_requests_total"},
+		{"metric = \"a_count\"\npath = \"/actuator/prometheus?x=y\"\nport = 9100", "9100/actuator/prometheus?x=y", "a_count"},
+		{`port = "metrics-port"`, "metrics-port/metrics", "http_requests_total"},
+	} {
+		got := triggers(t, "trigger \"errors\" \"e\" {\n"+c.body+"\n}")[0].Trigger
+		if sources := got.Sources(); len(sources) != 1 || sources[0].Key() != c.key {
+			t.Errorf("%s: sources %v, want %s", c.body, sources, c.key)
+		}
+		if !reflect.DeepEqual(got.Families(), []string{c.family}) {
+			t.Errorf("%s: families %v, want %s", c.body, got.Families(), c.family)
+		}
+	}
+	health := triggers(t, `trigger "consul-health" "h" {}`)[0].Trigger
+	if health.Sources() != nil || health.Families() != nil {
+		t.Errorf("health scrapes %v of %v", health.Families(), health.Sources())
+	}
+}
+
+// A trigger's JSON is part of the policy's hash: it changes with every setting,
+// and with nothing else.
+func TestJSONIsTheConfiguration(t *testing.T) {
+	text := func(kind, body string) string {
+		t.Helper()
+		out, err := json.Marshal(triggers(t, fmt.Sprintf("trigger %q \"n\" {\n%s\n}", kind, body))[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	other := map[string]map[string]string{
+		"consul-health": {"min_passing": "0.75", "for": `"11s"`},
+		"errors": {
+			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "min_requests": "51",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+		},
+	}
+	for kind := range rollback.Kinds {
+		seen := map[string]string{text(kind, ""): "nothing"}
+		if text(kind, "") != text(kind, "# a comment") {
+			t.Errorf("%s: two readings differ", kind)
+		}
+		for _, name := range arguments(t, kind) {
+			value, ok := other[kind][name]
+			if !ok {
+				t.Fatalf("%s: no other value for %s here", kind, name)
+			}
+			got := text(kind, name+" = "+value)
+			if same, ok := seen[got]; ok {
+				t.Errorf("%s: setting %s reads like setting %s: %s", kind, name, same, got)
+			}
+			seen[got] = name
+		}
+	}
+}
+
+// arguments are what the decoder itself says it knows.
+func arguments(t *testing.T, kind string) []string {
+	t.Helper()
+	_, diags := decode(fmt.Sprintf("trigger %q \"n\" {\nunheard_of = 1\n}", kind))
+	_, list, ok := strings.Cut(diags.Error(), "arguments ")
+	if !ok {
+		t.Fatal(diags)
+	}
+	list, _, _ = strings.Cut(list, ".")
+	return strings.Split(list, ", ")
+}

@@ -1,0 +1,147 @@
+package rollback
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// minRead is the share of the serving instances whose counters must be readable.
+// The others may fare differently, but no longer outvote them.
+const minRead = 0.5
+
+// errorsJudge follows one watch for an errors trigger.
+type errorsJudge struct {
+	Errors
+	source   string
+	counters counters
+	window   window
+	now      time.Time // never goes back
+	seen     sight
+}
+
+// sight is how much of the colour the newest scrape showed.
+type sight struct {
+	any        bool // there was a scrape
+	serving    int  // instances that count
+	read       int  // of these, how many could be read
+	series     bool // any instance has the metric
+	labelled   bool // any series of it tells the outcome
+	unlabelled []string
+	why        string // some could not be read
+}
+
+// Observe implements Judge. An observation without a scrape ages the window.
+func (j *errorsJudge) Observe(o Observation) Judgement {
+	if o.At.After(j.now) {
+		j.now = o.At
+	}
+	if scrapes, ok := o.Scrapes[j.source]; ok {
+		j.take(o, scrapes)
+	}
+	return j.judge()
+}
+
+// take adds what instances have counted since they were last read. Instances
+// that do not serve are listened to, but their silence means nothing.
+func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
+	serving, answers := map[string]bool{}, map[string]int{}
+	for _, i := range o.Active {
+		if i.Serving() {
+			serving[i.ID] = true
+		}
+	}
+	for _, s := range scrapes {
+		answers[s.Instance]++
+	}
+	j.seen = sight{any: true, serving: len(serving)}
+	var requests, failed float64
+	var silent []string // of those that serve
+	for _, s := range scrapes {
+		g, err := growth{}, errors.New("several instances have this ID")
+		if answers[s.Instance] == 1 {
+			g, err = j.counters.read(s, j.now)
+		}
+		if err != nil {
+			j.counters.keep(s.Instance, j.now)
+			if serving[s.Instance] {
+				silent = append(silent, fmt.Sprintf("%s: %s", s.Instance, err))
+			}
+			continue
+		}
+		if serving[s.Instance] {
+			j.seen.read++
+		}
+		requests += g.requests
+		failed += g.errors
+		j.seen.series = j.seen.series || g.series > 0
+		j.seen.labelled = j.seen.labelled || g.labelled > 0
+		if j.seen.unlabelled == nil {
+			j.seen.unlabelled = g.unlabelled
+		}
+	}
+	for id := range serving {
+		if answers[id] == 0 {
+			silent = append(silent, id+": not asked yet")
+		}
+	}
+	slices.Sort(silent)
+	j.seen.why = listed(slices.Compact(silent))
+	j.window.add(j.now, requests, failed)
+	j.counters.forget(j.now.Add(-j.Window))
+}
+
+func (j *errorsJudge) judge() Judgement {
+	requests, failed := j.window.sum(j.now)
+	out := Judgement{Figures: map[string]float64{
+		"requests": requests, "errors": failed, "min_requests": float64(j.MinRequests),
+		"above": j.Above, "window_s": j.Window.Seconds(),
+		"instances": float64(j.seen.serving), "read": float64(j.seen.read),
+	}}
+	rate := 0.0
+	if requests > 0 {
+		rate = failed / requests
+		out.Figures["rate"] = rate
+	}
+	switch {
+	case !j.seen.any:
+		out.Reason = "no metrics were read yet"
+	case j.seen.serving == 0:
+		out.Reason = "no instance serves whose metrics could be read"
+	case float64(j.seen.read) < minRead*float64(j.seen.serving):
+		out.Reason = fmt.Sprintf("metrics of %d of %d instances could be read, and at least half are needed (%s)", j.seen.read, j.seen.serving, j.seen.why)
+	case j.seen.series && !j.seen.labelled:
+		out.Reason = fmt.Sprintf("%s has no label %s, and so does not tell which requests failed; it has %s",
+			j.Metric, strings.Join(j.counters.labels, " or "), orNone(j.seen.unlabelled))
+	case requests < float64(j.MinRequests):
+		out.Reason = fmt.Sprintf("too few requests (%s of %d within %s)", amount(requests), j.MinRequests, brief(j.Window))
+		if !j.seen.series {
+			out.Reason += fmt.Sprintf("; no instance has a metric %s at %s", j.Metric, j.Path)
+		}
+	default:
+		out.Verdict = Fine
+		if rate > j.Above {
+			out.Verdict = Bad
+		}
+		out.Reason = fmt.Sprintf("%s of requests failed (%s of %s within %s, %d of %d instances read); up to %s is allowed",
+			percent(rate), amount(failed), amount(requests), brief(j.Window), j.seen.read, j.seen.serving, percent(j.Above))
+	}
+	return out
+}
+
+func orNone(labels []string) string {
+	if len(labels) == 0 {
+		return "none"
+	}
+	return strings.Join(labels[:min(len(labels), 10)], ", ")
+}
+
+func percent(share float64) string {
+	return strconv.FormatFloat(100*share, 'g', 3, 64) + " %"
+}
+
+// amount writes a count: counters may hold fractions, but seldom do.
+func amount(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }

@@ -1,0 +1,125 @@
+package rollback
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"regexp/syntax"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/agent/hclbody"
+)
+
+// usualLabels are those by which instrumentation commonly tells a request's
+// outcome. The first that a series has is taken.
+var usualLabels = []string{"code", "status", "status_code"}
+
+// Errors is the trigger of kind "errors": the share of requests that failed, by
+// the counters of the active colour's instances themselves.
+//
+// It is bad when more than Above of the requests within Window failed, and it
+// does not wait for the window to pass: as soon as MinRequests were seen, it
+// judges. With fewer, or with fewer than half of the serving instances readable,
+// it does not know.
+type Errors struct {
+	Metric      string         // a counter of requests
+	Label       string         // tells a request's outcome; empty: one of usualLabels
+	Bad         *regexp.Regexp // the label's values that are errors, anchored
+	Above       float64        // share of requests that may fail
+	MinRequests int
+	Window      time.Duration
+	Path        string
+	Port        string
+}
+
+func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
+	e := Errors{Metric: "http_requests_total", Above: 0.05, MinRequests: 50, Window: 30 * time.Second, Path: "/metrics"}
+	pattern := "5.."
+	d := decoder("errors", eval)
+	d.String("metric", &e.Metric, hclbody.NotEmpty)
+	d.String("label", &e.Label, hclbody.NotEmpty)
+	d.String("bad", &pattern, hclbody.NotEmpty)
+	d.Number("above", &e.Above, hclbody.Within(0, 1))
+	d.Int("min_requests", &e.MinRequests, hclbody.AtLeast(1))
+	d.Duration("window", &e.Window)
+	d.String("path", &e.Path, hclbody.NotEmpty)
+	d.String("port", &e.Port, hclbody.NotEmpty)
+	d.Decode(body)
+
+	if _, err := regexp.Compile(pattern); err != nil {
+		d.Errorf("bad", "Invalid regular expression", "bad: %s.", plain(err))
+	} else {
+		e.Bad = regexp.MustCompile("^(?:" + pattern + ")$")
+	}
+	e.validate(d)
+	return e, d.Diagnostics()
+}
+
+// plain drops the package's name from an error of regexp.
+func plain(err error) string {
+	if e, ok := err.(*syntax.Error); ok {
+		return fmt.Sprintf("%s: %q", e.Code, e.Expr)
+	}
+	return err.Error()
+}
+
+// metaKey is what Consul takes as a key of a service's meta.
+var metaKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+
+// validate reports values that are of the right type and cannot work.
+func (e Errors) validate(d *hclbody.Decoder) {
+	const notInNames = " \t\r\n{}()[]\"',="
+	switch {
+	case strings.ContainsAny(e.Metric, notInNames):
+		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric. Selectors and functions are not understood here; name the counter, such as \"http_requests_total\".", e.Metric)
+	case strings.HasSuffix(e.Metric, "_bucket"), strings.HasSuffix(e.Metric, "_sum"):
+		base, count := strings.TrimSuffix(strings.TrimSuffix(e.Metric, "_bucket"), "_sum"), "_count"
+		d.Errorf("metric", "Metric does not count requests", "%s does not count each request once. Of a histogram or summary take %s.", e.Metric, base+count)
+	}
+	if strings.ContainsAny(e.Label, notInNames) {
+		d.Errorf("label", "Not a label's name", "%q is not the name of a label.", e.Label)
+	}
+	if e.Above >= 1 {
+		d.Errorf("above", "Trigger can never fire", "No more than all requests can fail; above must be less than 1.")
+	}
+	if e.Window < time.Second || e.Window > 24*time.Hour {
+		d.Errorf("window", "Wrong value for window", "The window of %s is out of range; it must be between 1s and 24h.", e.Window)
+	}
+	switch u, err := url.Parse("http://host" + e.Path); {
+	case !strings.HasPrefix(e.Path, "/"):
+		d.Errorf("path", "Invalid path", "path is %q; it must begin with a slash.", e.Path)
+	case err != nil || u.Fragment != "":
+		d.Errorf("path", "Invalid path", "%q is not a path and query of a URL.", e.Path)
+	}
+	if n, err := strconv.Atoi(e.Port); err == nil && (n < 1 || n > 65535) {
+		d.Errorf("port", "Invalid port", "There is no port %s; it must be between 1 and 65535.", e.Port)
+	} else if err != nil && e.Port != "" && !metaKey.MatchString(e.Port) {
+		d.Errorf("port", "Invalid port", "%q is neither a number nor a key of a service's meta.", e.Port)
+	}
+}
+
+// Begin implements Trigger.
+func (e Errors) Begin() Judge {
+	labels := usualLabels
+	if e.Label != "" {
+		labels = []string{e.Label}
+	}
+	return &errorsJudge{
+		Errors:   e,
+		source:   e.source().Key(),
+		counters: counters{metric: e.Metric, labels: labels, bad: e.Bad, known: map[string]*standing{}},
+		window:   window{length: e.Window},
+	}
+}
+
+func (e Errors) source() ScrapeSource { return ScrapeSource{Path: e.Path, Port: e.Port} }
+
+// Sources implements Trigger.
+func (e Errors) Sources() []ScrapeSource { return []ScrapeSource{e.source()} }
+
+// Families implements Trigger.
+func (e Errors) Families() []string { return []string{e.Metric} }

@@ -1,0 +1,104 @@
+package rollback
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Decision is what all triggers of a watch say together.
+type Decision struct {
+	Verdict Verdict
+	// Trigger names the one that is bad. Otherwise it is empty.
+	Trigger string
+	Reason  string
+	// Figures are those of the bad trigger; otherwise everyone's, each with its
+	// trigger's name and a dot before it.
+	Figures map[string]float64
+}
+
+// Watch follows the active colour for a time with a set of triggers. It is used
+// by one goroutine.
+type Watch struct {
+	judged []judged
+}
+
+// judged is a trigger at work.
+type judged struct {
+	name    string
+	judge   Judge
+	wasFine bool
+}
+
+// NewWatch starts judging by the given triggers. Consul's health is always
+// among them: what serves nobody has to be seen in every watch, and in the
+// soak, whatever the policy declares.
+func NewWatch(triggers []Named) *Watch {
+	w := &Watch{}
+	for _, t := range triggers {
+		w.judged = append(w.judged, judged{name: t.Name, judge: t.Trigger.Begin()})
+	}
+	if !slices.ContainsFunc(triggers, func(t Named) bool { return t.Kind == HealthKind }) {
+		name := HealthKind
+		if slices.ContainsFunc(triggers, func(t Named) bool { return t.Name == name }) {
+			name = "built-in " + HealthKind
+		}
+		w.judged = append(w.judged, judged{name: name, judge: DefaultHealth().Begin()})
+	}
+	return w
+}
+
+// Observe takes the next observation and decides. One bad trigger is enough,
+// and the first in the order of the policy is named; all is well only when all
+// triggers say so; and whatever lies between changes nothing.
+func (w *Watch) Observe(o Observation) Decision {
+	var bad *Decision
+	all := Decision{Verdict: Fine, Figures: map[string]float64{}}
+	var fine, unknown []string
+	for i := range w.judged {
+		t := &w.judged[i]
+		j := t.judge.Observe(o) // every one sees every observation, whatever the others say
+		switch j.Verdict {
+		case Bad:
+			if bad == nil {
+				bad = &Decision{Verdict: Bad, Trigger: t.name, Reason: j.Reason, Figures: j.Figures}
+			}
+		case Fine:
+			t.wasFine = true
+			fine = append(fine, fmt.Sprintf("%s: %s", t.name, j.Reason))
+		default:
+			all.Verdict = Unknown
+			unknown = append(unknown, fmt.Sprintf("%s: %s", t.name, j.Reason))
+		}
+		for key, value := range j.Figures {
+			all.Figures[t.name+"."+key] = value
+		}
+	}
+	if bad != nil {
+		return *bad
+	}
+	all.Reason = strings.Join(fine, "; ")
+	if all.Verdict == Unknown {
+		all.Reason = strings.Join(unknown, "; ")
+	}
+	return all
+}
+
+// NeverFine names the triggers that have not once said that all is well, in the
+// order of the policy. A watch must not end well while there is one: it has
+// proven nothing by that trigger.
+//
+// Once is enough, also when a trigger has been unable to tell ever since. A
+// watch's length is the policy's; to ask for sight at its very end would let a
+// metrics endpoint that stumbles in the last second stop a release that was
+// seen to be good, and would prove no more than the sight a second earlier did.
+// The reason of the last decision says what was not seen at the end.
+func (w *Watch) NeverFine() []string {
+	var names []string
+	for _, t := range w.judged {
+		if !t.wasFine {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
