@@ -1,6 +1,8 @@
-// Package policy turns policy files into typed, validated policies. All
-// mistakes of a file are reported at once as HCL diagnostics, with file, line
-// and the offending text. It talks to no server.
+// Package policy turns policy files into typed, validated policies, and keeps
+// them current while the files change. All mistakes of a file are reported at
+// once as HCL diagnostics, with file, line and the offending text. It reads
+// files and nothing else: no server is asked, and the jobspec's text is taken
+// as it is, for Nomad to parse.
 package policy
 
 import (
@@ -10,7 +12,8 @@ import (
 	"github.com/tealdeploy/teal/rollback"
 )
 
-// Policy is one `service` block: how one service is released.
+// Policy is one `service` block: how one service is released. Policies are
+// shared between sets and must not be changed.
 type Policy struct {
 	Service   string // the Consul service whose traffic is moved
 	Namespace string // Consul namespace (enterprise); empty is default
@@ -30,6 +33,9 @@ type Policy struct {
 	Jobs     Jobs
 	Watch    Watch
 	Soak     Soak
+
+	digest string // of all that agents must agree on; see Set.Digest
+	source string // SourceHash without overrides, which is asked for often
 }
 
 // Job is the jobspec and its variables.
@@ -57,7 +63,7 @@ type Approval struct {
 
 // Cutover says how traffic is moved.
 type Cutover struct {
-	Router   string // a name in traffic.Kinds
+	Router   string // one of Routers
 	Protocol string // written to service-defaults when the service has none; empty: never write
 	Probe    *Probe
 	Repair   bool          // write our routes back over a person's edit instead of holding
@@ -88,4 +94,36 @@ type Soak struct {
 	For   time.Duration
 	Then  string // keep | scale | stop
 	Newer string // queue | replace: what a newer version does during watch and soak
+}
+
+// The words a policy may choose from.
+var (
+	// Routers are the ways to move traffic, by the Consul entry that is written.
+	Routers = []string{"service-router", "service-resolver"}
+	// Thens are what may become of the previous colour when the soak ends.
+	Thens = []string{"keep", "scale", "stop"}
+	// Newers are what a newer version may do during watch and soak.
+	Newers = []string{"queue", "replace"}
+)
+
+// Defaults that also hold for a service whose policy has gone while it is still
+// being looked after.
+const (
+	DefaultKeepFailed       = 10 * time.Minute
+	DefaultHandoverDeadline = 30 * time.Second
+)
+
+// Defaults is the policy of a service that sets nothing. Defaults stand nowhere
+// else.
+func Defaults() Policy {
+	return Policy{
+		Job:      Job{VersionVariable: "version"},
+		Auto:     true,
+		Launch:   Launch{Deadline: 10 * time.Minute, HealthyFor: 10 * time.Second, KeepFailed: DefaultKeepFailed},
+		Approval: Approval{Required: false, Deadline: 0},
+		Cutover:  Cutover{Router: "service-router", Timeout: 30 * time.Second},
+		Jobs:     Jobs{HandoverDeadline: DefaultHandoverDeadline},
+		Watch:    Watch{For: 15 * time.Minute, Interval: time.Second},
+		Soak:     Soak{For: 24 * time.Hour, Then: "keep", Newer: "queue"},
+	}
 }

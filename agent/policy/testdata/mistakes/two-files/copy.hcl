@@ -1,0 +1,3 @@
+service "api" {
+  job = "../api.nomad.hcl"
+}
