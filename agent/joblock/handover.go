@@ -1,0 +1,194 @@
+package joblock
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+)
+
+// Outcome is how a drain ended.
+type Outcome string
+
+// The outcomes.
+const (
+	// Released: every worker let go by itself.
+	Released Outcome = "released"
+	// Forced: the deadline passed and workers were made to end.
+	Forced Outcome = "forced"
+)
+
+// insist is how long workers that were told to end at once have to say that
+// they did. A worker that can be reached needs milliseconds.
+const insist = 2 * time.Second
+
+// Store is what a handover needs of Consul besides fenced commits.
+type Store interface {
+	Reader
+	DestroySession(ctx context.Context, id string) error
+}
+
+// Handover gives the jobs of a service to a colour.
+type Handover struct {
+	Store   Store
+	Keys    kv.Keys
+	Service string
+	To      deployment.Colour // or None: nobody shall process
+	// Deadline is when workers that still process are made to end.
+	Deadline time.Time
+	// Commit carries out a transaction under the leader's fence. One that
+	// only reads must be consistent.
+	Commit func(ctx context.Context, ops api.KVTxnOps) (api.KVPairs, error)
+}
+
+// Run does the whole handover: none, drain, the new owner. It begins with what
+// the key says, so it may be run again after a crash or an error at any point,
+// by this agent or another.
+func (h Handover) Run(ctx context.Context) (Outcome, error) {
+	key, err := h.read(ctx)
+	if err != nil {
+		return "", err
+	}
+	if key.Owner.Valid() && key.Owner != h.To {
+		if err := h.write(ctx, key, deployment.None); err != nil {
+			return "", err
+		}
+	}
+	outcome, err := h.Drain(ctx)
+	if err != nil || !h.To.Valid() {
+		return outcome, err
+	}
+	if key, err = h.read(ctx); err != nil {
+		return outcome, err
+	}
+	return outcome, h.write(ctx, key, h.To)
+}
+
+func (h Handover) read(ctx context.Context) (Key, error) {
+	pair, _, err := h.Store.Get(ctx, h.Keys.JobProcessor(h.Service), 0)
+	if err != nil {
+		return Key{}, err
+	}
+	return Parse(pair), nil
+}
+
+func (h Handover) write(ctx context.Context, key Key, to deployment.Colour) error {
+	ops, err := key.Ops(h.Keys, h.Service, to)
+	if err != nil {
+		return err
+	}
+	if _, err := h.Commit(ctx, ops); err != nil {
+		return fmt.Errorf("jobs of %s to %s: %w", h.Service, to, err)
+	}
+	return nil
+}
+
+// Drain returns once no worker of any colour but To can still be processing.
+// The key must no longer name their colour: otherwise new ones keep coming.
+//
+// At the deadline each remaining worker is told through its own key to end at
+// once. One that does not answer is cut off: its session is destroyed, and
+// then its lease is waited out, after which it has ended by its own clock. A
+// worker that was stopped (SIGSTOP, a paused machine) has not; its token is
+// what keeps it from writing.
+func (h Handover) Drain(ctx context.Context) (Outcome, error) {
+	outcome := Released
+	for _, c := range deployment.Colours {
+		if c == h.To {
+			continue
+		}
+		got, err := h.drain(ctx, c)
+		if err != nil {
+			return "", fmt.Errorf("drain %s workers of %s: %w", c, h.Service, err)
+		}
+		if got == Forced {
+			outcome = Forced
+		}
+	}
+	return outcome, nil
+}
+
+func (h Handover) drain(ctx context.Context, c deployment.Colour) (Outcome, error) {
+	cut, err := h.begun(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	left, err := h.await(ctx, c, h.Deadline)
+	if err != nil {
+		return "", err
+	}
+	if len(left) == 0 && cut == nil {
+		return Released, nil
+	}
+	for _, p := range left {
+		if err := h.tell(ctx, p); err != nil {
+			return "", err
+		}
+	}
+	if len(left) > 0 {
+		if left, err = h.await(ctx, c, time.Now().Add(insist)); err != nil {
+			return "", err
+		}
+	}
+	if len(left) > 0 {
+		if cut, err = h.cut(ctx, c, left, cut); err != nil {
+			return "", err
+		}
+	}
+	if cut == nil {
+		return Forced, nil
+	}
+	return Forced, h.waitOut(ctx, cut)
+}
+
+// await watches a colour's workers until there is none or the deadline has
+// passed, and returns who is left. That there is none is only believed from a
+// consistent read, which sees every worker that registered before the key
+// changed.
+func (h Handover) await(ctx context.Context, c deployment.Colour, deadline time.Time) (api.KVPairs, error) {
+	watch, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var index uint64
+	for {
+		all, err := h.now(ctx, c)
+		left := working(all)
+		if err != nil || len(left) == 0 || watch.Err() != nil {
+			return left, err
+		}
+		for len(left) > 0 {
+			var pairs api.KVPairs
+			pairs, index, err = h.Store.List(watch, h.Keys.Workers(h.Service, c), index)
+			if watch.Err() != nil && ctx.Err() == nil {
+				break // the deadline: look once more
+			}
+			if err != nil {
+				return nil, err
+			}
+			left = working(pairs)
+		}
+	}
+}
+
+// now is a colour's keys at this moment.
+func (h Handover) now(ctx context.Context, c deployment.Colour) (api.KVPairs, error) {
+	return h.Commit(ctx, api.KVTxnOps{{Verb: api.KVGetTree, Key: h.Keys.Workers(h.Service, c)}})
+}
+
+// tell writes Stop into a worker's key. The worker's lock on it stays.
+func (h Handover) tell(ctx context.Context, p *api.KVPair) error {
+	w := ParseWorker(p.Value)
+	if w.Stop {
+		return nil
+	}
+	w.Stop = true
+	_, err := h.Commit(ctx, api.KVTxnOps{{Verb: api.KVCAS, Key: p.Key, Value: w.Value(), Index: p.ModifyIndex}})
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errConflict) {
+		return err
+	}
+	return nil // gone or renewed in the meantime: the next look tells
+}
