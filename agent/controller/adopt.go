@@ -1,0 +1,147 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// found is what already runs of a service that is not managed yet.
+type found struct {
+	active deployment.Colour // None: nothing serves
+	slots  map[deployment.Colour]deployment.Slot
+	route  deployment.Route
+}
+
+// adoptedAsItRan is the proof of what served before Teal came.
+const adoptedAsItRan = "adopted as it ran"
+
+// events take over what was found, as it is.
+func (f found) events(k ask) []deployment.Event {
+	if !f.active.Valid() {
+		ev := k.event(deployment.Enrol)
+		ev.Route = &f.route
+		return []deployment.Event{ev}
+	}
+	slot := f.slots[f.active]
+	ev := k.event(deployment.Adopt)
+	ev.Colour, ev.Slot, ev.Route = f.active, &slot, &f.route
+	events := []deployment.Event{ev}
+	if other, ok := f.slots[f.active.Other()]; ok {
+		events = append(events, deployment.Event{Kind: deployment.Rescaled, At: k.at, By: k.by, Colour: f.active.Other(), Slot: &other,
+			Reason: fmt.Sprintf("%s was found running", other.Job)})
+	}
+	return events
+}
+
+// find looks for what runs of the service, and makes its route ready around
+// it. Neither a job nor a request notices: all traffic stays where it is.
+func (l *loop) find(ctx context.Context, rec deployment.Service, a appraisal) (found, error) {
+	f, err := l.running(ctx, rec, a)
+	if err != nil {
+		return f, err
+	}
+	if err := l.t.term.Check(); err != nil {
+		return f, err
+	}
+	rec.Active = f.active
+	rec.Route = f.route
+	f.route, err = l.prepareRoute(ctx, rec, a.pol)
+	return f, err
+}
+
+// running asks Nomad for the service's jobs: the ordinary one that ran before
+// Teal came, or colours of its own whose record was lost or given back.
+func (l *loop) running(ctx context.Context, rec deployment.Service, a appraisal) (found, error) {
+	f := found{active: deployment.None, slots: map[deployment.Colour]deployment.Slot{}}
+	f.route.Router = a.pol.Cutover.Router
+	client := l.t.c.cfg.Nomad(value(a.parsed.Region))
+	for _, colour := range deployment.Colours {
+		job, err := runningJob(ctx, client, value(a.parsed.Namespace), jobspec.ColouredID(a.candidate.Job, colour))
+		if err != nil {
+			return f, err
+		}
+		if job != nil && job.Meta[jobspec.MetaService] == l.svc {
+			f.slots[colour] = l.slotOf(job, job.Meta[jobspec.MetaHash])
+		}
+	}
+	plain, err := runningJob(ctx, client, value(a.parsed.Namespace), a.candidate.Job)
+	if err != nil {
+		return f, err
+	}
+	switch {
+	case len(f.slots) > 0:
+		f.active, err = l.servingOf(ctx, rec, f)
+		return f, err
+	case plain == nil:
+		return f, nil
+	}
+	if err := jobspec.Refuse(plain, l.svc); err != nil {
+		return f, final(fmt.Errorf("the running job %s cannot be adopted: %w", a.candidate.Job, err))
+	}
+	slot := l.slotOf(plain, jobspec.Hash(plain, versionOf(plain)))
+	slot.Adopted = true
+	f.active, f.slots[deployment.Blue] = deployment.Blue, slot
+	f.route.Loose = true
+	return f, nil
+}
+
+// servingOf says which of Teal's own colours serves: what the router says,
+// else the record that was kept, else the only one that runs.
+func (l *loop) servingOf(ctx context.Context, rec deployment.Service, f found) (deployment.Colour, error) {
+	router, err := l.routerFor(f.route.Router)
+	if err != nil {
+		return deployment.None, err
+	}
+	o, err := router.Observe(ctx, l.trafficTarget(f.route))
+	if err != nil {
+		return deployment.None, finalUnlessAway(err)
+	}
+	for _, c := range []deployment.Colour{o.Colour, rec.Active} {
+		if _, ok := f.slots[c]; ok {
+			return c, nil
+		}
+	}
+	if len(f.slots) == 1 {
+		for c := range f.slots {
+			return c, nil
+		}
+	}
+	return deployment.None, final(fmt.Errorf("both colours of %s run and nothing says which one serves: stop the one that is not wanted (nomad job stop), then teal deploy %s", l.svc, l.svc))
+}
+
+// runningJob is a job that runs, nil when there is none or it was stopped.
+func runningJob(ctx context.Context, client Nomad, namespace, id string) (*nomadapi.Job, error) {
+	job, err := client.Job(ctx, namespace, id)
+	if err != nil || job == nil || stopped(job) {
+		return nil, finalUnlessAway(err)
+	}
+	return job, nil
+}
+
+// slotOf describes a job that runs already.
+func (l *loop) slotOf(job *nomadapi.Job, hash string) deployment.Slot {
+	return deployment.Slot{
+		Job: value(job.ID), Namespace: value(job.Namespace), Region: nomad.Region(job),
+		Version: versionOf(job), Hash: hash, Proof: adoptedAsItRan,
+		Expected: jobspec.Expected(job, l.svc), Counts: jobspec.Counts(job),
+	}
+}
+
+// versionOf is the version a running job says it has, by the environment
+// variable that Teal itself sets and many people do, too.
+func versionOf(job *nomadapi.Job) string {
+	for _, g := range job.TaskGroups {
+		for _, t := range g.Tasks {
+			if v := t.Env[jobspec.EnvVersion]; v != "" {
+				return v
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,263 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/policy"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// appraisal is what a policy's present text means, as Nomad and Consul told.
+type appraisal struct {
+	pol       *policy.Policy
+	parsed    *nomadapi.Job
+	candidate deployment.Candidate
+	overrides map[string]deployment.Override // in force if it is released
+	found     found                          // for a service that is not managed yet
+	// rescaled are the colours that were scaled in place, because only the
+	// count had changed.
+	rescaled []deployment.Event
+}
+
+// orderWithin bounds an errand for a command: whoever gave it waits.
+const orderWithin = 8 * time.Second
+
+// policyEdited looks at the policy's present text. Without a policy traffic and
+// jobs stay as they are.
+func (l *loop) policyEdited(ctx context.Context) error {
+	if l.order != nil {
+		l.redo = true
+		return nil
+	}
+	p := l.policy()
+	if p == nil {
+		return nil
+	}
+	l.appraiseFor(ctx, p, nil, ask{by: "policy edit"})
+	return nil
+}
+
+// ensureQueue begins the queued version once the way back is free.
+func (l *loop) ensureQueue(ctx context.Context) error {
+	if l.rec.Queued == nil || l.rec.InFlight() || l.rec.Jobs.Moving() || l.rec.Blocked() != nil || l.errand != nil || l.rec.Problem != nil {
+		return nil
+	}
+	p := l.policy()
+	if p == nil {
+		return nil
+	}
+	l.appraiseFor(ctx, p, nil, ask{by: l.rec.Queued.By, queued: true})
+	return nil
+}
+
+// errandFor starts what a command needs Nomad, or time, for. A second such
+// command waits for its turn.
+func (l *loop) errandFor(ctx context.Context, c command) error {
+	if l.order != nil {
+		l.waiting = append(l.waiting, c)
+		return nil
+	}
+	p := l.policy()
+	switch {
+	case c.verb == kv.Release && !l.rec.Managed:
+		return l.refuse(ctx, c, l.unmanaged())
+	case c.verb == kv.Release && l.rec.InFlight():
+		return l.refuse(ctx, c, fmt.Sprintf("%s is %s: teal abort or teal rollback ends that first", named(l.rec.Deployment.Candidate), l.rec.Deployment.State))
+	case c.verb == kv.Release:
+		l.giveBack(ctx, c)
+		return nil
+	case p == nil:
+		return l.refuse(ctx, c, fmt.Sprintf("agent %s leads and has no policy for %s", l.t.c.cfg.Name, cut(l.svc)))
+	}
+	for name := range c.Vars {
+		if !policy.ValidVariable(name) {
+			return l.refuse(ctx, c, fmt.Sprintf("%q cannot be the name of a jobspec's variable", cut(name)))
+		}
+	}
+	if c.verb == kv.Plan {
+		l.planFor(ctx, p, c)
+		return nil
+	}
+	l.appraiseFor(ctx, p, &c, ask{by: who(c), why: cut(c.Why), order: true})
+	return nil
+}
+
+// appraiseFor appraises beside the loop and then decides on it.
+func (l *loop) appraiseFor(ctx context.Context, p *policy.Policy, order *command, k ask) {
+	vars := varsOf(order)
+	l.runErrand(ctx, order, func(ctx context.Context, rec deployment.Service) func(context.Context) error {
+		a, err := l.appraise(ctx, p, rec, vars, k.by)
+		return func(ctx context.Context) error {
+			k.at = time.Now()
+			k.newID = func() string { return newID(k.at) }
+			if err != nil {
+				return l.unreleasable(ctx, order, k, err)
+			}
+			in := decide(l.rec, a, k)
+			if order != nil {
+				return l.carryOut(ctx, *order, in)
+			}
+			if len(in.events) == 0 {
+				return nil
+			}
+			return l.apply(ctx, nil, in.events...)
+		}
+	})
+}
+
+// unreleasable tells why the policy's present text cannot be released.
+func (l *loop) unreleasable(ctx context.Context, order *command, k ask, err error) error {
+	if order != nil {
+		return l.refuse(ctx, *order, sentence(err))
+	}
+	if p := l.rec.Problem; p != nil && p.Reason == sentence(err) {
+		return nil
+	}
+	return l.apply(ctx, nil, deployment.Event{Kind: deployment.Trouble, At: k.at, By: k.by, Reason: sentence(err)})
+}
+
+// runErrand runs f beside the loop, and what it returns on the loop. An errand
+// for an edited policy gives way to a command's.
+func (l *loop) runErrand(ctx context.Context, order *command, f func(ctx context.Context, rec deployment.Service) func(context.Context) error) {
+	l.errand.stop()
+	rec := l.rec
+	l.order = order
+	l.errand = l.start(ctx, func(ctx context.Context, w *work) {
+		select {
+		case l.t.asks <- struct{}{}:
+			defer func() { <-l.t.asks }()
+		case <-ctx.Done():
+			return
+		}
+		then := f(ctx, rec)
+		if ctx.Err() == nil {
+			l.t.post(l.svc, errandDone{w, then})
+		}
+	})
+}
+
+// appraise asks Nomad what the jobspec means. Where Nomad is away it waits,
+// for a command not for long.
+func (l *loop) appraise(ctx context.Context, p *policy.Policy, rec deployment.Service, vars map[string]string, by string) (a appraisal, err error) {
+	if vars != nil {
+		bounded, cancel := context.WithTimeout(ctx, orderWithin)
+		defer cancel()
+		ctx = bounded
+	}
+	a.pol, a.overrides = p, overrides(rec, p, vars)
+	inForce := values(a.overrides)
+	err = l.retryErrand(ctx, "read the jobspec", func(ctx context.Context) error {
+		var err error
+		a.parsed, err = l.parse(ctx, p, inForce)
+		return err
+	})
+	if err != nil {
+		return a, err
+	}
+	if err := jobspec.Refuse(a.parsed, l.svc); err != nil {
+		return a, fmt.Errorf("%s: %w", p.Job.Path, err)
+	}
+	version := p.Version(inForce)
+	a.candidate = deployment.Candidate{
+		Version: version, Hash: jobspec.Hash(a.parsed, version), Policy: p.Hash(), Source: p.SourceHash(inForce),
+		Job: value(a.parsed.ID), Vars: inForce, Expected: jobspec.Expected(a.parsed, l.svc), By: by,
+	}
+	if !rec.Managed {
+		err = l.retryErrand(ctx, "find what runs", func(ctx context.Context) error {
+			var err error
+			a.found, err = l.find(ctx, rec, a)
+			return err
+		})
+		return a, err
+	}
+	return a, l.retryErrand(ctx, "scale in place", func(ctx context.Context) error {
+		var err error
+		a.rescaled, err = l.rescale(ctx, rec, a)
+		return err
+	})
+}
+
+// retryErrand is retry that, when time is up, says what it waited for.
+func (l *loop) retryErrand(ctx context.Context, what string, f func(context.Context) error) error {
+	var last error
+	err := retry(ctx, l.log, what, func(ctx context.Context) error {
+		last = f(ctx)
+		return last
+	})
+	if errors.Is(err, context.DeadlineExceeded) && last != nil {
+		return fmt.Errorf("gave up after %s: %w", orderWithin, last)
+	}
+	return err
+}
+
+// rescale scales in place the colours that run the very same job in another
+// number. It needs no release: the count is no part of a version.
+func (l *loop) rescale(ctx context.Context, rec deployment.Service, a appraisal) ([]deployment.Event, error) {
+	var events []deployment.Event
+	for _, colour := range deployment.Colours {
+		slot, ok := rec.Slots[colour]
+		serves := colour == rec.Active || rec.InFlight() && colour == rec.Deployment.To && rec.Deployment.Slotted
+		if !ok || !serves || slot.Hash != a.candidate.Hash || slot.Scaled {
+			continue
+		}
+		counts := jobspec.Counts(a.parsed)
+		if maps.Equal(counts, slot.Counts) || !slices.Equal(groups(counts), groups(slot.Counts)) {
+			continue
+		}
+		if err := l.t.term.Check(); err != nil {
+			return nil, err
+		}
+		if err := l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, counts); err != nil {
+			return nil, finalUnlessAway(fmt.Errorf("scale in place: %w", err))
+		}
+		slot.Counts, slot.Expected = counts, a.candidate.Expected
+		events = append(events, deployment.Event{Kind: deployment.Rescaled, At: time.Now(), By: a.candidate.By, Colour: colour, Slot: &slot,
+			Reason: fmt.Sprintf("%s was scaled in place to %d instances: only the count changed", slot.Job, slot.Expected)})
+	}
+	return events, nil
+}
+
+func groups(counts map[string]int) []string { return slices.Sorted(maps.Keys(counts)) }
+
+// varsOf are a command's variables; nil without a command.
+func varsOf(order *command) map[string]string {
+	if order == nil {
+		return nil
+	}
+	if order.Vars == nil {
+		return map[string]string{}
+	}
+	return order.Vars
+}
+
+// overrides are those in force with a command's variables over them.
+func overrides(rec deployment.Service, p *policy.Policy, vars map[string]string) map[string]deployment.Override {
+	out := map[string]deployment.Override{}
+	for name, value := range overridesFor(rec, p) {
+		out[name] = deployment.Override{Value: value, Policy: p.Job.Variables[name]}
+	}
+	for name, value := range vars {
+		out[name] = deployment.Override{Value: value, Policy: p.Job.Variables[name]}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+func values(overrides map[string]deployment.Override) map[string]string {
+	out := map[string]string{}
+	for name, o := range overrides {
+		out[name] = o.Value
+	}
+	return out
+}

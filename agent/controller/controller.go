@@ -1,0 +1,123 @@
+// Package controller drives releases: one loop a service, each event through
+// the pure step, saved, then acted upon. It knows Consul, Nomad and routers
+// only by the small interfaces below, and everything it does is done inside a
+// term of leadership.
+//
+// Services that are idle cost nothing here: no goroutine, no watch. A loop is
+// made when something happens to a service and goes away when it is idle.
+package controller
+
+import (
+	"context"
+	"sync"
+
+	consulapi "github.com/hashicorp/consul/api"
+	"github.com/hashicorp/go-hclog"
+	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/policy"
+	"github.com/tealdeploy/teal/agent/scrape"
+	"github.com/tealdeploy/teal/agent/traffic"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// Store reads and writes Consul KV; every write is bound to the term.
+type Store interface {
+	Get(ctx context.Context, key string, index uint64) (*consulapi.KVPair, uint64, error)
+	List(ctx context.Context, prefix string, index uint64) (consulapi.KVPairs, uint64, error)
+	Commit(ctx context.Context, fence consul.Fence, ops consulapi.KVTxnOps) (consulapi.KVPairs, error)
+	DestroySession(ctx context.Context, id string) error
+}
+
+// Catalog tells a service's instances and the router entries, by blocking
+// query when index is not 0.
+type Catalog interface {
+	Instances(ctx context.Context, service string, index uint64) ([]deployment.Instance, uint64, error)
+	Entries(ctx context.Context, kind string, index uint64) ([]consulapi.ConfigEntry, uint64, error)
+}
+
+// Nomad runs the two colours' jobs.
+type Nomad interface {
+	Parse(ctx context.Context, source, variables string) (*nomadapi.Job, error)
+	Plan(ctx context.Context, job *nomadapi.Job) (nomad.Plan, error)
+	Register(ctx context.Context, job *nomadapi.Job, enforceIndex uint64, sub nomad.Submission) (nomad.Registration, error)
+	Job(ctx context.Context, namespace, id string) (*nomadapi.Job, error)
+	WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error
+	Stop(ctx context.Context, namespace, id string, purge bool) error
+	WaitStopped(ctx context.Context, namespace, id string) error
+	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
+	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
+}
+
+// Scraper reads instances' metrics endpoints.
+type Scraper interface {
+	Scrape(ctx context.Context, source rollback.ScrapeSource, families []string, instances []deployment.Instance) []rollback.Scrape
+}
+
+// Meter is told what happened, for /v1/metrics.
+type Meter interface {
+	Ended(deployment.Outcome)
+	Cutover(deployment.Move)
+	Rollback(deployment.Move)
+	Command(verb kv.Verb, accepted bool)
+	Services(all, held, paused int)
+	Deployments(inFlight map[deployment.State]int)
+}
+
+// Config is what a controller needs. Everything is required.
+type Config struct {
+	Name        string // of this agent, for records and messages
+	Keys        kv.Keys
+	Store       Store
+	Catalog     Catalog
+	Nomad       func(region string) Nomad // empty: the agent's own
+	Routers     map[string]traffic.Router // by kind
+	Scraper     Scraper
+	Meter       Meter
+	Log         hclog.Logger
+	HistoryKeep int // finished records kept a service
+}
+
+// Controller holds what outlives a term: the policies.
+type Controller struct {
+	cfg Config
+
+	mu       sync.Mutex
+	policies *policy.Set
+	tenure   *tenure // the present term's work, nil while standing by
+}
+
+// New wires a controller. It does no I/O and starts nothing.
+func New(cfg Config) *Controller {
+	return &Controller{cfg: cfg, policies: policy.Empty()}
+}
+
+// SetPolicies replaces the policies. Services whose policy or jobspec text
+// changed are looked at, if this agent leads.
+func (c *Controller) SetPolicies(set *policy.Set) {
+	c.mu.Lock()
+	old := c.policies
+	c.policies = set
+	t := c.tenure
+	c.mu.Unlock()
+	if t != nil {
+		t.policiesEdited(old, set)
+	}
+}
+
+// policy is the service's policy on this agent, or nil.
+func (c *Controller) policy(service string) *policy.Policy {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.policies.Policy(service)
+}
+
+var (
+	_ Catalog = (*consul.Client)(nil)
+	_ Nomad   = (*nomad.Client)(nil)
+	_ Scraper = (*scrape.Scraper)(nil)
+)

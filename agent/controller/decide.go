@@ -1,0 +1,187 @@
+package controller
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// ask is on whose behalf an appraisal is decided.
+type ask struct {
+	by     string
+	why    string
+	order  bool // a deploy command: auto = false does not hold it back
+	queued bool // the turn of a queued version has come
+	at     time.Time
+	newID  func() string
+}
+
+func (a ask) event(kind deployment.Kind) deployment.Event {
+	return deployment.Event{Kind: kind, At: a.at, By: a.by, Reason: a.why}
+}
+
+// decide says what an edited policy, or a deploy, comes to for a service as it
+// stands. It is pure: the appraisal has asked Consul and Nomad before.
+func decide(rec deployment.Service, a appraisal, k ask) intent {
+	in := intent{}
+	add := func(ev deployment.Event) {
+		if next, _, err := deployment.Step(rec, ev); err == nil {
+			rec = next
+		}
+		in.events = append(in.events, ev)
+	}
+	if !rec.Managed {
+		for _, ev := range a.found.events(k) {
+			add(ev)
+		}
+	}
+	for _, ev := range a.rescaled {
+		add(ev)
+	}
+	if !maps.Equal(rec.Overrides, a.overrides) {
+		ev := k.event(deployment.SetVars)
+		ev.Overrides = a.overrides
+		add(ev)
+	}
+	if rec.Problem != nil {
+		add(deployment.Event{Kind: deployment.Trouble, At: k.at, By: k.by})
+	}
+	if rec.Queued != nil && rec.Queued.Proof() != a.candidate.Proof() && (k.order || k.queued || a.pol.Auto) {
+		add(deployment.Event{Kind: deployment.Queue, At: k.at, By: k.by}) // it is not what the policy says any more
+	}
+	var rest intent
+	if rec.InFlight() {
+		rest = decideInFlight(rec, a, k)
+	} else {
+		rest = decideIdle(rec, a, k)
+	}
+	rest.events = append(in.events, rest.events...)
+	rest.events = slices.DeleteFunc(rest.events, func(ev deployment.Event) bool {
+		return ev.Kind == deployment.MarkSeen && slices.Contains(rec.Seen, ev.Source) // no news: not worth a write
+	})
+	return rest
+}
+
+// decideIdle is for a service without a release in flight.
+func decideIdle(rec deployment.Service, a appraisal, k ask) intent {
+	c := a.candidate
+	idle := rec.Active.Other()
+	slot, occupied := rec.Slots[idle]
+	switch {
+	case rec.Active.Valid() && rec.Slots[rec.Active].Hash == c.Hash:
+		events := []deployment.Event{seen(c, k)}
+		if rec.Queued != nil {
+			events = append(events, deployment.Event{Kind: deployment.Queue, At: k.at, By: k.by})
+		}
+		say := fmt.Sprintf("%s serves already on %s: nothing to release", named(c), rec.Active)
+		if len(a.rescaled) > 0 {
+			say = a.rescaled[0].Reason
+		}
+		return intent{events: events, say: say}
+	case !a.pol.Auto && !k.order && !k.queued:
+		return intent{say: fmt.Sprintf("%s waits for teal deploy: the policy says auto = false", named(c))}
+	case occupied && slot.Hash == c.Hash && !slot.Scaled && rec.Active.Valid() && (slot.Proof == c.Proof() || slot.Adopted):
+		// It runs, and its passes still hold: one write.
+		ev := k.event(deployment.Switch)
+		ev.ID, ev.Candidate = k.newID(), &c
+		return intent{events: []deployment.Event{ev, seen(c, k)}, id: ev.ID,
+			say: fmt.Sprintf("%s still runs on %s and its gates have passed: traffic goes back to it", named(c), idle)}
+	}
+	return begin(c, idle, k)
+}
+
+// begin is a release of the candidate to the idle colour.
+func begin(c deployment.Candidate, to deployment.Colour, k ask) intent {
+	ev := k.event(deployment.Begin)
+	ev.ID, ev.Candidate = k.newID(), &c
+	return intent{events: []deployment.Event{ev}, id: ev.ID, say: fmt.Sprintf("releasing %s to %s", named(c), to)}
+}
+
+// decideInFlight is for a service in the middle of a release.
+func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
+	c, d := a.candidate, rec.Deployment
+	before := d.State.BeforeCutover()
+	protected := d.State == deployment.Watching || d.State == deployment.Soaking
+	wanted := a.pol.Auto || k.order
+	previous, hasPrevious := rec.Slots[d.From]
+	switch {
+	case c.Proof() == d.Candidate.Proof():
+		return intent{events: []deployment.Event{seen(c, k)}, id: d.ID,
+			say: fmt.Sprintf("%s is being released already: %s", named(c), d.State)}
+
+	case c.Hash == d.Candidate.Hash && before && d.State != deployment.Preparing:
+		// The same job under another policy: what passed, passed for the old.
+		ev := k.event(deployment.Void)
+		ev.Candidate = &c
+		ev.Reason = "the policy was edited: earlier passes and approvals no longer hold"
+		return intent{events: []deployment.Event{ev, seen(c, k)}, id: d.ID,
+			say: fmt.Sprintf("%s is proven anew: the policy was edited", named(c))}
+
+	case c.Hash == d.Candidate.Hash && !before:
+		note := k.event(deployment.Note)
+		note.Reason = "the policy was edited: it holds from the next release on"
+		return intent{events: []deployment.Event{note, seen(c, k)}, id: d.ID, say: note.Reason}
+
+	case !wanted && before:
+		ev := k.event(deployment.Hold)
+		ev.Cause, ev.By = deployment.OtherPolicy, self
+		ev.Reason = fmt.Sprintf("the jobspec was edited while %s is being released, and the policy says auto = false: teal deploy releases what it says now, teal abort gives this up", named(d.Candidate))
+		return intent{events: []deployment.Event{ev}, say: ev.Reason}
+
+	case !wanted:
+		return intent{say: fmt.Sprintf("%s waits for teal deploy: the policy says auto = false", named(c))}
+
+	case before && hasPrevious && c.Hash == previous.Hash:
+		ev := k.event(deployment.Abort)
+		ev.KeepUntil = keepUntil(a.pol, k.at)
+		ev.Reason = fmt.Sprintf("the policy says %s again, which serves", named(c))
+		return intent{events: []deployment.Event{ev, seen(c, k)}, say: ev.Reason}
+
+	case before:
+		end := k.event(deployment.Supersede)
+		end.KeepUntil = keepUntil(a.pol, k.at)
+		end.Reason = fmt.Sprintf("superseded by %s", named(c))
+		next := begin(c, d.To, k)
+		next.events = append([]deployment.Event{end}, next.events...)
+		next.say += fmt.Sprintf(" in place of %s, which never served", named(d.Candidate))
+		return next
+
+	case protected && hasPrevious && c.Hash == previous.Hash:
+		ev := k.event(deployment.Rollback)
+		ev.KeepUntil = keepUntil(a.pol, k.at)
+		ev.Reason = fmt.Sprintf("the policy says %s again", named(c))
+		return intent{events: []deployment.Event{ev, seen(c, k)}, id: d.ID,
+			say: fmt.Sprintf("%s is still whole on %s: traffic goes back to it", named(c), d.From)}
+
+	case protected && a.pol.Soak.Newer == "replace":
+		return replace(rec, c, k)
+	}
+	ev := k.event(deployment.Queue)
+	ev.Candidate = &c
+	ev.Reason = fmt.Sprintf("%s waits: %s is %s, and its slot is the way back", named(c), named(d.Candidate), d.State)
+	return intent{events: []deployment.Event{ev}, say: ev.Reason}
+}
+
+// replace ends a watch or soak early, as the policy allows: the previous
+// version gives its place, and with it the way back, to a newer one.
+func replace(rec deployment.Service, c deployment.Candidate, k ask) intent {
+	d := rec.Deployment
+	why := fmt.Sprintf("%s gives the way back to a newer version, as the policy allows (newer = \"replace\")", named(d.Candidate))
+	var events []deployment.Event
+	if d.State == deployment.Watching {
+		events = append(events, deployment.Event{Kind: deployment.WatchPass, At: k.at, By: k.by, Reason: why})
+	}
+	events = append(events,
+		deployment.Event{Kind: deployment.SoakEnd, At: k.at, By: k.by, Reason: why},
+		deployment.Event{Kind: deployment.Retired, At: k.at, By: k.by, Then: "keep", Reason: why})
+	next := begin(c, d.To.Other(), k)
+	next.events = append(events, next.events...)
+	return next
+}
+
+func seen(c deployment.Candidate, k ask) deployment.Event {
+	return deployment.Event{Kind: deployment.MarkSeen, At: k.at, By: k.by, Source: c.Source}
+}

@@ -1,0 +1,122 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// watchJobs follows Nomad's event stream, one connection for all jobs, and
+// sends services whose job was written to have a look.
+func (t *tenure) watchJobs(ctx context.Context) error {
+	cfg := t.c.cfg
+	var pause consul.Backoff
+	said := false
+	for ctx.Err() == nil {
+		err := cfg.Nomad("").Stream(ctx, 0, func(ev nomad.Event) {
+			pause.Reset()
+			said = false
+			t.jobEvent(ev)
+		})
+		if ctx.Err() != nil {
+			break
+		}
+		if !said {
+			said = true
+			cfg.Log.Warn("jobs changed by others are not noticed: Nomad's events cannot be followed, trying again", "error", err)
+		}
+		pause.Wait(ctx)
+	}
+	return nil
+}
+
+// jobEvent finds the service a job belongs to.
+func (t *tenure) jobEvent(ev nomad.Event) {
+	t.mu.Lock()
+	svc, ok := t.jobs[jobKey(ev.Namespace, ev.ID)]
+	t.mu.Unlock()
+	if !ok {
+		return
+	}
+	job := ev.Job
+	if job == nil { // purged
+		yes := true
+		job = &nomadapi.Job{ID: &ev.ID, Namespace: &ev.Namespace, Stop: &yes}
+	}
+	t.post(svc, jobChanged{job})
+}
+
+// jobChanged holds the service when somebody else stopped or replaced a
+// colour's job. What Teal does itself is not mistaken for that: the record
+// says beforehand what will be done.
+func (l *loop) jobChanged(ctx context.Context, job *nomadapi.Job) error {
+	if !l.rec.Managed || l.order != nil {
+		return nil
+	}
+	what := l.drift(job)
+	held := l.rec.Held
+	switch {
+	case what == "" && held != nil && held.Cause == deployment.JobEdited:
+		return l.apply(ctx, nil, deployment.Event{Kind: deployment.Unhold, At: time.Now(), By: self, Reason: "job " + value(job.ID) + " is as Teal wrote it again"})
+	case what == "" || held != nil && held.Reason == what:
+		return nil
+	}
+	return l.apply(ctx, nil, deployment.Event{Kind: deployment.Hold, Cause: deployment.JobEdited, At: time.Now(), By: self, Reason: what})
+}
+
+// drift says in what a job is not as Teal left it, or nothing.
+func (l *loop) drift(job *nomadapi.Job) string {
+	id := value(job.ID)
+	for colour, slot := range l.rec.Slots {
+		if jobKey(slot.Namespace, slot.Job) != jobKey(value(job.Namespace), id) {
+			continue
+		}
+		if l.changing(colour, slot) {
+			return ""
+		}
+		hash := job.Meta[jobspec.MetaHash]
+		if slot.Adopted {
+			hash = jobspec.Hash(job, versionOf(job))
+		}
+		switch {
+		case stopped(job):
+			return fmt.Sprintf("job %s (%s, %s) was stopped by somebody else", id, colour, orUnknown(slot.Version))
+		case hash != slot.Hash:
+			return fmt.Sprintf("job %s (%s) was registered anew by somebody else: what runs there is not %s any more; "+
+				"put the change into the policy's jobspec instead, and teal deploy", id, colour, orUnknown(slot.Version))
+		case colour == l.rec.Active && !maps.Equal(jobspec.Counts(job), slot.Counts):
+			l.log.Info("the active colour was scaled by somebody else", "job", id, "counts", jobspec.Counts(job))
+		}
+		return ""
+	}
+	if !stopped(job) {
+		return fmt.Sprintf("job %s was run by somebody else: its instances carry no colour and get no traffic; "+
+			"put the version into the policy and stop the job (nomad job stop %s)", id, id)
+	}
+	return ""
+}
+
+// changing says whether Teal itself is at work on a colour's job.
+func (l *loop) changing(colour deployment.Colour, slot deployment.Slot) bool {
+	if slot.StopAt != nil || slot.Scaled {
+		return true
+	}
+	if !l.rec.InFlight() {
+		return false
+	}
+	switch d := l.rec.Deployment; d.State {
+	case deployment.Preparing, deployment.Launching:
+		return colour == d.To
+	case deployment.Retiring:
+		return colour == d.From
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package controller
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// feed keeps one service's instances as Consul knows them, by one blocking
+// query, for as long as a release is in flight. The moment of cutover reads
+// from it and so costs no request.
+type feed struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	seen    view
+	changed chan struct{} // closed and replaced at every change
+}
+
+// view is what is known of a service's instances.
+type view struct {
+	instances []deployment.Instance
+	at        time.Time // of the last answer
+	known     bool      // Consul has answered at least once
+	err       error     // the last query failed; instances are the last known
+}
+
+// of are the instances of a colour. Instances without colour count as blue
+// while loose.
+func (v view) of(c deployment.Colour, loose bool) []deployment.Instance {
+	var out []deployment.Instance
+	for _, i := range v.instances {
+		if i.Colour == c || (loose && c == deployment.Blue && !i.Colour.Valid()) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// passing counts the instances whose checks all pass.
+func passing(list []deployment.Instance) int {
+	n := 0
+	for _, i := range list {
+		if i.Health == deployment.Passing {
+			n++
+		}
+	}
+	return n
+}
+
+// ensureFeed runs the feed while a release is in flight.
+func (l *loop) ensureFeed(ctx context.Context) {
+	switch {
+	case l.rec.InFlight() && l.feed == nil:
+		l.feed = l.startFeed(ctx)
+	case !l.rec.InFlight() && l.feed != nil && l.work == nil:
+		l.feed.stop()
+		l.feed = nil
+	}
+}
+
+func (l *loop) startFeed(ctx context.Context) *feed {
+	ctx, cancel := context.WithCancel(ctx)
+	f := &feed{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
+	catalog := l.t.c.cfg.Catalog
+	go func() {
+		defer close(f.done)
+		_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+			list, next, err := catalog.Instances(ctx, l.svc, index)
+			if ctx.Err() == nil {
+				f.set(list, err)
+			}
+			return next, err
+		})
+	}()
+	return f
+}
+
+func (f *feed) set(list []deployment.Instance, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seen.err = err
+	if err == nil {
+		f.seen.instances, f.seen.at, f.seen.known = list, time.Now(), true
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// now is the present view, and a channel that closes when it changes.
+func (f *feed) now() (view, <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seen, f.changed
+}
+
+// await blocks until the view satisfies ok or ctx ends.
+func (f *feed) await(ctx context.Context, ok func(view) bool) (view, error) {
+	for {
+		v, changed := f.now()
+		if v.known && ok(v) {
+			return v, nil
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+func (f *feed) stop() {
+	if f == nil {
+		return
+	}
+	f.cancel()
+	<-f.done
+}

@@ -1,0 +1,87 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/gates"
+)
+
+// gate runs the policy's gates against the candidate, Consul's health first.
+// The verdicts are bound to the exact hash they were given for.
+func (j job) gate(ctx context.Context) {
+	proof := j.d.Candidate.Proof()
+	list := append([]gates.Named{gates.AlwaysHealth(j.pol.Launch.Deadline)}, j.pol.Gates...)
+	records := make([]deployment.GateRecord, len(list))
+	for i, g := range list {
+		records[i] = deployment.GateRecord{Kind: g.Kind, Name: g.Name, Verdict: gates.Hold.String(), Proof: proof}
+	}
+	progress := func(i int, p gates.Progress) {
+		before := records[i]
+		records[i] = deployment.GateRecord{
+			Kind: list[i].Kind, Name: list[i].Name, Verdict: p.Verdict.String(), Reason: p.Reason,
+			Figures: p.Figures, Attempts: p.Attempts, At: p.At, Proof: proof,
+		}
+		if before.Verdict == records[i].Verdict && before.Reason == records[i].Reason {
+			return // no news: not worth a write
+		}
+		if p.Verdict == gates.Pass && i == len(list)-1 {
+			return // the decision itself carries it
+		}
+		j.say(deployment.Event{Kind: deployment.Progress, Gates: slices.Clone(records)})
+	}
+	out, err := gates.Run(ctx, list, j.target, progress)
+	if ctx.Err() != nil {
+		return
+	}
+	switch {
+	case err != nil:
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: "gates could not be run: " + err.Error()})
+	case out.Verdict == gates.Pass && j.pol.Approval.Required:
+		j.say(deployment.Event{Kind: deployment.NeedConsent, Gates: slices.Clone(records),
+			Reason: "all gates passed; waiting for approval of " + proof})
+	case out.Verdict == gates.Pass:
+		j.say(deployment.Event{Kind: deployment.GatesPass, Gates: slices.Clone(records),
+			Reason: fmt.Sprintf("%d gates passed for %s", len(list), proof)})
+	case out.Verdict == gates.Fail:
+		j.say(deployment.Event{Kind: deployment.GateFail, Gates: slices.Clone(records), KeepUntil: j.keepUntil(),
+			Reason: out.Reason})
+	default:
+		// Unknown is neither pass nor fail: say so, and ask again on resume.
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: out.Reason + "; teal resume asks again, teal abort gives up"})
+	}
+}
+
+// target is the candidate as it is now.
+func (j job) target(context.Context) (gates.Target, error) {
+	v, _ := j.feed.now()
+	if v.err != nil {
+		return gates.Target{}, fmt.Errorf("Consul cannot be asked for the instances: %w", v.err)
+	}
+	if !v.known {
+		return gates.Target{}, errors.New("Consul has not yet told of any instances")
+	}
+	return gates.Target{
+		Service: j.l.svc, Namespace: j.pol.Namespace, Colour: j.d.To, Version: j.d.Candidate.Version,
+		Hash: j.d.Candidate.Proof(), Instances: v.of(j.d.To, false), Expected: j.rec.Slots[j.d.To].Expected,
+	}, nil
+}
+
+// awaitApproval waits for a person, up to the policy's deadline. The approval
+// itself arrives as a command.
+func (j job) awaitApproval(ctx context.Context) {
+	if j.pol.Approval.Deadline <= 0 {
+		<-ctx.Done()
+		return
+	}
+	until, cancel := context.WithDeadline(ctx, j.d.Since.Add(j.pol.Approval.Deadline))
+	defer cancel()
+	<-until.Done()
+	if ctx.Err() == nil {
+		j.say(deployment.Event{Kind: deployment.Expire, KeepUntil: j.keepUntil(),
+			Reason: fmt.Sprintf("nobody approved within %s", j.pol.Approval.Deadline)})
+	}
+}

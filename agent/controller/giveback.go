@@ -1,0 +1,83 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+)
+
+// giveBack ends Teal's management of a service: the idle colour is stopped,
+// then the entries are made plain again. In this order, because with plain
+// entries every passing instance serves. The command is consumed at the end,
+// so that another leader would begin again; every step may be repeated.
+func (l *loop) giveBack(ctx context.Context, c command) {
+	l.runErrand(ctx, &c, func(ctx context.Context, rec deployment.Service) func(context.Context) error {
+		idle := rec.Active.Other()
+		err := l.emptyIdle(ctx, rec)
+		if err == nil {
+			err = retry(ctx, l.log, "give the route back", func(ctx context.Context) error {
+				if err := l.t.term.Check(); err != nil {
+					return err
+				}
+				router, err := l.routerFor(rec.Route.Router)
+				if err != nil {
+					return err
+				}
+				return finalUnlessAway(router.Release(ctx, l.trafficTarget(rec.Route)))
+			})
+		}
+		return func(ctx context.Context) error {
+			if err != nil {
+				return l.refuse(ctx, c, "not given back: "+sentence(err))
+			}
+			at := time.Now()
+			var events []deployment.Event
+			if slot, ok := rec.Slots[idle]; ok && rec.Active.Valid() {
+				events = append(events, deployment.Event{Kind: deployment.Emptied, At: at, By: who(c), Colour: idle, Reason: slot.Job + " was stopped"})
+			}
+			events = append(events, deployment.Event{Kind: deployment.GiveBack, At: at, By: who(c), Reason: cut(c.Why)})
+			say := l.svc + " is plain again: its entries in Consul are as they were, and nothing is routed by colour"
+			if slot, ok := rec.Slots[rec.Active]; ok {
+				say += fmt.Sprintf("; job %s (%s) goes on serving", slot.Job, slot.Version)
+			}
+			if l.policy() != nil {
+				say += ". Its policy is still there: an edit of it, or teal deploy, would take the service over again"
+			}
+			return l.apply(ctx, l.consume(c, kv.Result{Accepted: true, Reason: say}), events...)
+		}
+	})
+}
+
+// emptyIdle stops the idle colour and waits until Consul knows none of its
+// instances.
+func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
+	idle := rec.Active.Other()
+	slot, ok := rec.Slots[idle]
+	if !ok || !rec.Active.Valid() {
+		return nil
+	}
+	cfg := l.t.c.cfg
+	return retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
+		if err := l.t.term.Check(); err != nil {
+			return err
+		}
+		client := cfg.Nomad(slot.Region)
+		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
+			return finalUnlessAway(err)
+		}
+		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
+			return finalUnlessAway(err)
+		}
+		return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+			list, next, err := cfg.Catalog.Instances(ctx, l.svc, index)
+			if err == nil && len(view{instances: list}.of(idle, rec.Route.Loose)) == 0 {
+				return next, consul.ErrStop
+			}
+			return next, err
+		})
+	})
+}

@@ -1,0 +1,204 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	nomadapi "github.com/hashicorp/nomad/api"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// launch empties the idle colour, registers the candidate on it and waits
+// until every instance has been healthy long enough, within the deadline.
+func (j job) launch(ctx context.Context) {
+	deadline := j.d.Since.Add(j.pol.Launch.Deadline)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+
+	var latest nomad.JobStatus
+	err := j.evict(ctx)
+	if err == nil {
+		err = j.register(ctx)
+	}
+	if err == nil {
+		latest, err = j.awaitHealthy(ctx)
+	}
+	switch {
+	case errors.Is(err, errOtherJobspec):
+		j.holdOtherJobspec()
+	case err == nil:
+		j.say(deployment.Event{Kind: deployment.Launched, Reason: fmt.Sprintf("%d instances passed for %s",
+			j.rec.Slots[j.d.To].Expected, j.pol.Launch.HealthyFor)})
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(),
+			Reason: fmt.Sprintf("not healthy within the launch deadline of %s: %s", j.pol.Launch.Deadline, j.shortfall(latest))})
+	case ctx.Err() != nil:
+	default:
+		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(), Reason: sentence(err)})
+	}
+}
+
+// evict stops what still occupies the idle colour. Emptying it first means
+// that the gates see one version only, and that Nomad's canaries and rolling
+// updates have nothing to mix.
+func (j job) evict(ctx context.Context) error {
+	if j.d.Evict != nil {
+		if err := j.stopSlot(ctx, *j.d.Evict); err != nil {
+			return err
+		}
+	}
+	if !j.rec.Route.Loose || j.d.To != deployment.Blue {
+		return nil
+	}
+	// The adopted job is gone: from here on an instance without colour is
+	// nobody's, and serves nothing.
+	err := retry(ctx, j.l.log, "tighten the blue subset", func(ctx context.Context) error {
+		route, err := j.router().Tighten(ctx, j.l.trafficTarget(j.rec.Route))
+		if err == nil {
+			j.say(deployment.Event{Kind: deployment.Prepared, Route: &route})
+		}
+		return finalUnlessAway(err)
+	})
+	return err
+}
+
+// stopSlot stops a slot's job, unless it is already the candidate's own, and
+// waits until none of its instances is left in Consul.
+func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
+	client := j.l.t.c.cfg.Nomad(slot.Region)
+	return retry(ctx, j.l.log, "stop "+slot.Job, func(ctx context.Context) error {
+		running, err := client.Job(ctx, slot.Namespace, slot.Job)
+		if err != nil {
+			return finalUnlessAway(err)
+		}
+		if running == nil || jobspec.DeploymentOf(running) == j.d.ID {
+			return nil
+		}
+		if !stopped(running) {
+			j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
+			if err := j.l.t.term.Check(); err != nil {
+				return err
+			}
+			if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
+				return finalUnlessAway(err)
+			}
+		}
+		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
+			return finalUnlessAway(err)
+		}
+		_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, j.rec.Route.Loose)) == 0 })
+		return err
+	})
+}
+
+// register submits the candidate. A registration that is already ours, from
+// before a crash, is left as it is.
+func (j job) register(ctx context.Context) error {
+	slot := j.rec.Slots[j.d.To]
+	client := j.l.t.c.cfg.Nomad(slot.Region)
+	return retry(ctx, j.l.log, "register the candidate", func(ctx context.Context) error {
+		running, err := client.Job(ctx, slot.Namespace, slot.Job)
+		if err != nil {
+			return finalUnlessAway(err)
+		}
+		var index uint64
+		if running != nil {
+			if jobspec.DeploymentOf(running) == j.d.ID && !stopped(running) {
+				return nil
+			}
+			if owner := running.Meta[jobspec.MetaService]; owner != j.l.svc && !stopped(running) {
+				return final(fmt.Errorf("job %s runs already and is not this service's%s: stop it, or give the jobspec another name",
+					slot.Job, hint(owner != "", " but that of "+owner)))
+			}
+			index = value(running.JobModifyIndex)
+		}
+		rendered, _, err := j.render(ctx, slot.Counts)
+		if err != nil {
+			return err
+		}
+		if err := j.l.t.term.Check(); err != nil {
+			return err
+		}
+		reg, err := client.Register(ctx, rendered, index, nomad.Submission{
+			Source: j.pol.Job.Source, Format: "hcl2", Variables: j.pol.Job.VariablesHCL(overridesFor(j.rec, j.pol)),
+		})
+		if err != nil {
+			return finalUnlessAway(err)
+		}
+		j.l.log.Info("registered", "job", *rendered.ID, "version", j.d.Candidate.Version, "evaluation", reg.EvalID)
+		return nil
+	})
+}
+
+// awaitHealthy watches Nomad and Consul side by side. Nomad tells what went
+// wrong in its own words; Consul decides what is healthy.
+func (j job) awaitHealthy(ctx context.Context) (latest nomad.JobStatus, err error) {
+	slot := j.rec.Slots[j.d.To]
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(watching)
+	g.Go(func() error {
+		err := retry(ctx, j.l.log, "watch the job", func(ctx context.Context) error {
+			return finalUnlessAway(j.l.t.c.cfg.Nomad(slot.Region).WatchJob(ctx, slot.Namespace, slot.Job, func(s nomad.JobStatus) bool {
+				latest = s
+				return s.Dead != ""
+			}))
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil && latest.Dead != "" {
+			err = fmt.Errorf("Nomad gave up on %s: %s", slot.Job, latest.Describe())
+		}
+		return err
+	})
+	g.Go(func() error {
+		defer stop()
+		return j.steady(ctx, slot.Expected)
+	})
+	err = g.Wait()
+	return latest, err
+}
+
+// steady returns once all instances have passed without a break for as long
+// as the policy asks.
+func (j job) steady(ctx context.Context, expected int) error {
+	healthy := func(v view) bool {
+		list := v.of(j.d.To, false)
+		return v.err == nil && len(list) >= expected && passing(list) == len(list)
+	}
+	for {
+		if _, err := j.feed.await(ctx, healthy); err != nil {
+			return err
+		}
+		hold, cancel := context.WithTimeout(ctx, j.pol.Launch.HealthyFor)
+		_, err := j.feed.await(hold, func(v view) bool { return !healthy(v) })
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil
+		}
+	}
+}
+
+// shortfall says what was missing when the deadline passed.
+func (j job) shortfall(s nomad.JobStatus) string {
+	v, _ := j.feed.now()
+	list := v.of(j.d.To, false)
+	parts := []string{fmt.Sprintf("Consul knows %d of %d instances, %d passing",
+		len(list), j.rec.Slots[j.d.To].Expected, passing(list))}
+	if d := s.Describe(); d != "" {
+		parts = append(parts, "Nomad says: "+d)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func stopped(job *nomadapi.Job) bool { return job.Stop != nil && *job.Stop }

@@ -1,0 +1,207 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/policy"
+	"github.com/tealdeploy/teal/agent/traffic"
+)
+
+// cutOver checks the precondition from what is already known, makes the one
+// write, and only then verifies it. The record says "cutting-over" and the
+// jobs key says none before this runs.
+func (j job) cutOver(ctx context.Context) {
+	if why := j.unready(); why != "" && j.d.Forced == nil {
+		j.sayAll(deployment.Event{Kind: deployment.Unready, Reason: why},
+			deployment.Event{Kind: deployment.Hold, Reason: "cutover to " + string(j.d.To) + " not made: " + why})
+		return
+	}
+	written, at, err := j.shift(ctx, traffic.Move{To: j.d.To, Deployment: j.d.ID, Nonce: "cutover"})
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		// Nothing was written: an edit, a refusal or missing rights.
+		j.sayAll(deployment.Event{Kind: deployment.Unready, Reason: sentence(err)},
+			deployment.Event{Kind: deployment.Hold, Reason: "cutover not made: " + sentence(err)})
+		return
+	}
+	j.settle(ctx, traffic.Move{To: j.d.To, Deployment: j.d.ID, Nonce: "cutover"})
+	events := []deployment.Event{{Kind: deployment.Routed, Digest: written.Route.Digest, Written: at,
+		Reason: fmt.Sprintf("all traffic goes to %s (%s)", j.d.To, named(j.d.Candidate))}}
+	if j.pol != nil && j.pol.Cutover.Probe != nil {
+		events = append(events, j.probe(ctx, *j.pol.Cutover.Probe)...)
+	}
+	if ctx.Err() == nil {
+		j.sayAll(events...)
+	}
+}
+
+// unready says why the candidate must not get traffic at this moment, from the
+// warm view of Consul's health.
+func (j job) unready() string {
+	v, _ := j.feed.now()
+	want := j.rec.Slots[j.d.To].Expected
+	have := passing(v.of(j.d.To, j.rec.Route.Loose))
+	switch {
+	case !v.known:
+		// After a restart in the middle of a cutover, or a manual one: the
+		// first answer is on its way.
+		waiting, cancel := context.WithTimeout(context.Background(), firstView)
+		defer cancel()
+		if _, err := j.feed.await(waiting, func(view) bool { return true }); err != nil {
+			return "Consul has not said which instances are healthy"
+		}
+		return j.unready()
+	case have == 0:
+		return fmt.Sprintf("%s has no passing instance; its traffic would get 503", j.d.To)
+	case have < want:
+		return fmt.Sprintf("%d of %d instances of %s pass their checks", have, want, j.d.To)
+	}
+	return ""
+}
+
+// firstView bounds the wait for Consul's first answer on health.
+const firstView = 3 * time.Second
+
+// shift makes the route write, trying again until Consul has answered. Giving
+// the same move again is safe: the router recognises its own.
+func (j job) shift(ctx context.Context, m traffic.Move) (written traffic.Written, at time.Time, err error) {
+	err = retry(ctx, j.l.log, "move traffic to "+string(m.To), func(ctx context.Context) error {
+		if err := j.l.t.term.Check(); err != nil {
+			return err
+		}
+		written, err = j.router().Shift(ctx, j.l.trafficTarget(j.rec.Route), m)
+		at = time.Now()
+		return finalUnlessAway(err)
+	})
+	return written, at, err
+}
+
+// settle waits until Consul itself says what was written. It never gives up:
+// the write was acknowledged, so this is a matter of time, and triggers are
+// not waiting for it.
+func (j job) settle(ctx context.Context, m traffic.Move) {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	err := retry(ctx, j.l.log, "verify the route", func(ctx context.Context) error {
+		return finalUnlessAway(j.router().Verify(ctx, j.l.trafficTarget(j.rec.Route), m))
+	})
+	if err != nil && !errors.Is(err, context.Canceled) {
+		j.say(deployment.Event{Kind: deployment.Note, Reason: "the route was written but not verified: " + err.Error()})
+	}
+}
+
+const settleWithin = 10 * time.Second
+
+// probe asks a real entry point which version answers. A wrong answer takes
+// traffic back; no answer at all is not known, and holds the release where it
+// is, watched. Proxies learn of the route a moment after it was written, hence
+// the looks until the deadline.
+func (j job) probe(ctx context.Context, p policy.Probe) []deployment.Event {
+	ctx, cancel := context.WithTimeout(ctx, j.pol.Cutover.Timeout)
+	defer cancel()
+	expect := strings.NewReplacer("{version}", j.d.Candidate.Version, "{colour}", string(j.d.To), "{service}", j.l.svc).Replace(p.Expect)
+	look := traffic.Probe{URL: p.URL, Expect: expect, Header: p.Header}
+	var answered, unasked error
+	for ctx.Err() == nil {
+		err := look.Check(ctx)
+		switch {
+		case err == nil:
+			return []deployment.Event{{Kind: deployment.Note, Reason: fmt.Sprintf("probe %s sees %q", p.URL, expect)}}
+		case errors.Is(err, traffic.ErrWrongAnswer):
+			answered = err
+		case ctx.Err() == nil:
+			unasked = err
+		}
+		pause(ctx, probeEvery)
+	}
+	if answered != nil {
+		return []deployment.Event{{Kind: deployment.Trigger, KeepUntil: j.keepUntil(), Detected: time.Now(),
+			Reason: fmt.Sprintf("probe %s never saw %q within %s: %s", p.URL, expect, j.pol.Cutover.Timeout, answered)}}
+	}
+	return []deployment.Event{{Kind: deployment.Hold, Reason: fmt.Sprintf(
+		"probe %s could not be asked within %s: %v; triggers go on watching, teal resume accepts", p.URL, j.pol.Cutover.Timeout, unasked)}}
+}
+
+// probeEvery is how often a probe looks: half of what Consul itself takes to
+// tell the proxies.
+const probeEvery = 100 * time.Millisecond
+
+// rollBack takes traffic back by one write. It needs no policy, no gate, no
+// Nomad and no healthy candidate.
+func (j job) rollBack(ctx context.Context) {
+	m := traffic.Move{To: j.d.From, Deployment: j.d.ID, Nonce: "rollback", Rollback: true}
+	written, at, err := j.shift(ctx, m)
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: "ROLLBACK NOT MADE: " + sentence(err)})
+		return
+	}
+	for _, edit := range written.Kept {
+		j.say(deployment.Event{Kind: deployment.Note, Reason: "kept somebody's edit of the router: " + edit})
+	}
+	j.settle(ctx, m)
+	if ctx.Err() == nil {
+		j.say(deployment.Event{Kind: deployment.RoutedBack, Digest: written.Route.Digest, Written: at, KeepUntil: j.keepUntil()})
+	}
+}
+
+// router is the one this service was prepared with.
+func (j job) router() traffic.Router { return j.l.t.c.cfg.Routers[j.rec.Route.Router] }
+
+// trafficTarget names the service to a router, under this term.
+func (l *loop) trafficTarget(r deployment.Route) traffic.Target {
+	return traffic.Target{Service: l.svc, Route: r, Owner: l.t.c.cfg.Keys.Prefix(), Epoch: l.t.term.Epoch}
+}
+
+// takeOffice marks the entries of a release in flight with this term's epoch
+// before anything else, so that no write of an earlier leader can follow.
+func (l *loop) takeOffice(ctx context.Context) error {
+	if !l.rec.InFlight() || !l.rec.Route.Prepared {
+		return nil
+	}
+	return retry(ctx, l.log, "claim the route", func(ctx context.Context) error {
+		err := l.router().Claim(ctx, l.trafficTarget(l.rec.Route))
+		if err == nil || errors.Is(err, traffic.ErrDeposed) || isAway(err) {
+			return finalUnlessAway(err)
+		}
+		// An edited or missing entry must not keep the service from being
+		// looked after; the shift itself is still compare-and-set.
+		l.log.Warn("route not claimed", "error", err)
+		return nil
+	})
+}
+
+// isAway says whether trying again later can help.
+func isAway(err error) bool {
+	return errors.Is(err, consul.ErrUnavailable) || errors.Is(err, nomad.ErrUnavailable) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, consul.ErrConflict) || errors.Is(err, nomad.ErrConflict) ||
+		errors.Is(err, traffic.ErrUnsettled)
+}
+
+// finalUnlessAway marks every error final but those that time may mend, and
+// gives the routers' and the store's deposition one name.
+func finalUnlessAway(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, traffic.ErrDeposed):
+		return fmt.Errorf("%w: %w", consul.ErrDeposed, err)
+	case isAway(err), lost(err):
+		return err
+	}
+	return final(err)
+}
+
+// sentence is an error as an operator reads it.
+func sentence(err error) string { return err.Error() }

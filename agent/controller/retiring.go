@@ -1,0 +1,104 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// retire does with the previous colour what the policy says: keep it, scale it
+// to nothing, or stop it. An adopted job that stops takes the loose filter
+// with it.
+func (j job) retire(ctx context.Context) {
+	slot, ok := j.rec.Slots[j.d.From]
+	then := "keep"
+	if j.pol != nil {
+		then = j.pol.Soak.Then
+	}
+	client := j.l.t.c.cfg.Nomad(slot.Region)
+	if !ok || then == "keep" {
+		j.say(deployment.Event{Kind: deployment.Retired, Then: "keep", Reason: j.retired("kept")})
+		return
+	}
+	err := retry(ctx, j.l.log, "retire "+slot.Job, func(ctx context.Context) error {
+		if err := j.l.t.term.Check(); err != nil {
+			return err
+		}
+		if then == "scale" {
+			none := map[string]int{}
+			for group := range slot.Counts {
+				none[group] = 0
+			}
+			return finalUnlessAway(client.Scale(ctx, slot.Namespace, slot.Job, none))
+		}
+		return finalUnlessAway(client.Stop(ctx, slot.Namespace, slot.Job, false))
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: fmt.Sprintf("%s is not retired: %s", slot.Job, sentence(err))})
+		return
+	}
+	done := map[string]string{"scale": "scaled to zero", "stop": "stopped"}[then]
+	j.say(deployment.Event{Kind: deployment.Retired, Then: then, Reason: j.retired(done)})
+}
+
+func (j job) retired(how string) string {
+	slot, ok := j.rec.Slots[j.d.From]
+	if !ok {
+		return j.d.Candidate.Version + " is live; there was nothing before it"
+	}
+	return fmt.Sprintf("%s is live; %s on %s is %s", j.d.Candidate.Version, slot.Version, j.d.From, how)
+}
+
+// nextAlarm is when a candidate that is kept for debugging is to be stopped.
+func (l *loop) nextAlarm() (at time.Time, ok bool) {
+	if l.chore != nil || l.broken != nil {
+		return at, false
+	}
+	for colour, slot := range l.rec.Slots {
+		if l.kept(colour, slot) && (!ok || slot.StopAt.Before(at)) {
+			at, ok = *slot.StopAt, true
+		}
+	}
+	return at, ok
+}
+
+// kept says whether a colour is only kept for debugging: it neither serves nor
+// is being released.
+func (l *loop) kept(colour deployment.Colour, slot deployment.Slot) bool {
+	return slot.StopAt != nil && colour != l.rec.Active && !(l.rec.InFlight() && l.rec.Deployment.To == colour)
+}
+
+// stopKept stops candidates that were kept for debugging long enough. It works
+// beside the loop: Nomad may be away, and a rollback must not wait for that.
+func (l *loop) stopKept(ctx context.Context) {
+	if l.chore != nil {
+		return
+	}
+	for colour, slot := range l.rec.Slots {
+		if !l.kept(colour, slot) || time.Now().Before(*slot.StopAt) {
+			continue
+		}
+		l.chore = l.start(ctx, func(ctx context.Context, w *work) {
+			err := retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
+				if err := l.t.term.Check(); err != nil {
+					return err
+				}
+				return finalUnlessAway(l.t.c.cfg.Nomad(slot.Region).Stop(ctx, slot.Namespace, slot.Job, false))
+			})
+			if ctx.Err() != nil || lost(err) {
+				return
+			}
+			reason := fmt.Sprintf("%s (%s), kept for debugging, was stopped", slot.Job, orUnknown(slot.Version))
+			if err != nil {
+				reason = fmt.Sprintf("%s (%s), kept for debugging, could not be stopped and is forgotten: %s", slot.Job, orUnknown(slot.Version), sentence(err))
+			}
+			l.report(w, deployment.Event{Kind: deployment.Emptied, At: time.Now(), By: self, Colour: colour, Reason: reason})
+		})
+		return
+	}
+}

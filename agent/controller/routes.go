@@ -1,0 +1,154 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/traffic"
+)
+
+// routeBook is what the watches last saw of the config entries: enough to tell
+// which services' entries need a look.
+type routeBook struct {
+	mu   sync.Mutex
+	seen map[string]map[string]routeSeen // kind → service
+}
+
+type routeSeen struct {
+	index  uint64
+	edited bool
+}
+
+func newRouteBook() *routeBook { return &routeBook{seen: map[string]map[string]routeSeen{}} }
+
+// watchRoutes follows all entries of a kind by one blocking query. It keeps the
+// entry of every service in flight at hand, so that a move needs no read, and
+// sends services whose entry looks edited to have a look.
+func (t *tenure) watchRoutes(ctx context.Context, kind string) error {
+	cfg := t.c.cfg
+	return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+		entries, next, err := cfg.Catalog.Entries(ctx, kind, index)
+		if err != nil {
+			if ctx.Err() == nil {
+				cfg.Log.Warn("config entries cannot be followed, trying again", "kind", kind, "error", err)
+			}
+			return 0, err
+		}
+		for _, svc := range t.routes.compare(kind, entries, cfg.Routers[kind]) {
+			t.routeSuspect(kind, svc)
+		}
+		return next, nil
+	})
+}
+
+// compare takes a kind's entries in and names the services whose entry is
+// edited, was edited, or has gone since the last time.
+func (b *routeBook) compare(kind string, entries []consulapi.ConfigEntry, router traffic.Router) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last, now := b.seen[kind], make(map[string]routeSeen, len(entries))
+	var suspects []string
+	for _, e := range entries {
+		svc := e.GetName()
+		was, known := last[svc]
+		if known && was.index == e.GetModifyIndex() {
+			now[svc] = was
+			continue
+		}
+		o := router.Note(e)
+		now[svc] = routeSeen{o.Index, o.Edited}
+		if o.Edited || was.edited {
+			suspects = append(suspects, svc)
+		}
+	}
+	for svc := range last {
+		if _, ok := now[svc]; !ok {
+			suspects = append(suspects, svc)
+		}
+	}
+	b.seen[kind] = now
+	slices.Sort(suspects)
+	return suspects
+}
+
+// routeSuspect sends a managed service to look at its route.
+func (t *tenure) routeSuspect(kind, svc string) {
+	router := t.record(svc).gist.router
+	if router == kind || router == consulapi.ServiceRouter {
+		t.post(svc, routeChanged{})
+	}
+}
+
+// routeChanged looks at the service's entries and holds what somebody else's
+// edit is in the way of. A move under way has its own answer to edits.
+func (l *loop) routeChanged(ctx context.Context) error {
+	if !l.rec.Managed || !l.rec.Route.Prepared || l.rec.Moving() != nil {
+		return nil
+	}
+	looking, cancel := context.WithTimeout(ctx, acceptWithin)
+	defer cancel()
+	o, err := l.router().Observe(looking, l.trafficTarget(l.rec.Route))
+	if err != nil {
+		if ctx.Err() == nil {
+			l.log.Warn("the route cannot be looked at", "error", err)
+		}
+		return nil // the next change, or the move itself, looks again
+	}
+	held := l.rec.Held != nil && l.rec.Held.Cause == deployment.RouteEdited
+	if !o.Edited {
+		if held {
+			return l.apply(ctx, nil, deployment.Event{Kind: deployment.Unhold, At: time.Now(), By: self, Reason: "the route is as Teal wrote it again"})
+		}
+		return nil
+	}
+	what := fmt.Sprintf("%s %s was edited by somebody else: %s", l.rec.Route.Router, l.svc, strings.Join(o.Changes, "; "))
+	if p := l.policy(); p != nil && p.Cutover.Repair {
+		return l.repair(ctx, what)
+	}
+	reason := what + "; teal resume accepts the edit, or put back what was there"
+	if held && l.rec.Held.Reason == reason {
+		return nil
+	}
+	return l.apply(ctx, nil, deployment.Event{Kind: deployment.Hold, Cause: deployment.RouteEdited, At: time.Now(), By: self, Reason: reason})
+}
+
+// repair writes Teal's entries over an edit, where the policy says so.
+func (l *loop) repair(ctx context.Context, what string) error {
+	if err := l.t.term.Check(); err != nil {
+		return err
+	}
+	writing, cancel := context.WithTimeout(ctx, acceptWithin)
+	defer cancel()
+	serve := l.rec.Active
+	if !serve.Valid() {
+		serve = deployment.Green // empty: nothing serves before the first release
+	}
+	route, err := l.router().Repair(writing, l.trafficTarget(l.rec.Route), serve)
+	switch {
+	case errors.Is(err, traffic.ErrDeposed):
+		return finalUnlessAway(err)
+	case err != nil:
+		return l.apply(ctx, nil, deployment.Event{Kind: deployment.Hold, Cause: deployment.RouteEdited, At: time.Now(), By: self,
+			Reason: what + "; it could not be repaired: " + err.Error()})
+	}
+	return l.apply(ctx, nil,
+		deployment.Event{Kind: deployment.Prepared, At: time.Now(), By: self, Route: &route},
+		deployment.Event{Kind: deployment.Note, At: time.Now(), By: self, Reason: what + "; repaired, as the policy says"})
+}
+
+// routerFor is a router by its kind.
+func (l *loop) routerFor(kind string) (traffic.Router, error) {
+	if r, ok := l.t.c.cfg.Routers[kind]; ok {
+		return r, nil
+	}
+	return nil, final(fmt.Errorf("no router %q: known are %s", kind, traffic.Names()))
+}

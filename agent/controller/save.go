@@ -1,0 +1,208 @@
+package controller
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// apply moves the record by events and saves it, with whatever else must
+// happen in the same transaction. Only then does anything act on it: the work
+// of the old state is stopped, that of the new one is started by ensure.
+func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...deployment.Event) error {
+	next := l.rec
+	var ended []deployment.Deployment
+	for _, ev := range events {
+		before := next
+		var err error
+		if next, _, err = deployment.Step(next, ev); err != nil {
+			return err
+		}
+		if before.InFlight() && !next.InFlight() {
+			ended = append(ended, *next.Deployment)
+		}
+	}
+	dropped := trim(&next, l.t.c.cfg.HistoryKeep)
+	if err := l.save(ctx, next, ended, dropped, more); err != nil {
+		return err
+	}
+	l.measure(next, events, ended)
+	l.announce(next, events)
+	if l.work != nil && stateOf(l.rec) != stateOf(next) {
+		l.work.stop()
+		l.work = nil
+	}
+	l.rec = next
+	l.publish()
+	return nil
+}
+
+// save writes the record and the keys that follow from it in one fenced
+// transaction. A write whose answer was lost is recognised as our own.
+func (l *loop) save(ctx context.Context, next deployment.Service, ended []deployment.Deployment, dropped []string, more consulapi.KVTxnOps) error {
+	cfg := l.t.c.cfg
+	next.Format = deployment.Format
+	raw, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	ops := consulapi.KVTxnOps{{Verb: consulapi.KVCAS, Key: cfg.Keys.State(l.svc), Value: raw, Index: l.index}}
+	if next.Active != l.rec.Active || (l.index == 0 && next.Active.Valid()) {
+		ops = append(ops, set(cfg.Keys.Active(l.svc), []byte(next.Active)))
+	}
+	if next.Jobs.Owner != l.rec.Jobs.Owner || l.index == 0 {
+		ops = append(ops, set(cfg.Keys.JobProcessor(l.svc), []byte(next.Jobs.Owner)))
+	}
+	for _, d := range ended {
+		b, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		ops = append(ops, set(cfg.Keys.Deployment(l.svc, d.ID), b))
+	}
+	for _, id := range dropped {
+		ops = append(ops, &consulapi.KVTxnOp{Verb: consulapi.KVDelete, Key: cfg.Keys.Deployment(l.svc, id)})
+	}
+	ops = append(ops, more...)
+
+	return retry(ctx, l.log, "save the record", func(ctx context.Context) error {
+		pairs, err := cfg.Store.Commit(ctx, l.t.term.Fence, ops)
+		switch {
+		case err == nil && len(pairs) > 0:
+			l.index = pairs[0].ModifyIndex
+			l.t.setRecord(l.svc, stored{raw, l.index, gistOf(next, nil)})
+			return nil
+		case err == nil, errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnavailable):
+			return l.reread(ctx, next, raw, err)
+		case errors.Is(err, consul.ErrForbidden):
+			return final(err)
+		}
+		return err
+	})
+}
+
+// reread finds out whether a commit that did not answer, or found another
+// index, was our own.
+func (l *loop) reread(ctx context.Context, next deployment.Service, wrote []byte, commit error) error {
+	pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.State(l.svc), 0)
+	if err != nil {
+		return errors.Join(commit, err)
+	}
+	st := stored{}
+	if pair != nil {
+		st = stored{raw: pair.Value, index: pair.ModifyIndex}
+	}
+	if bytes.Equal(st.raw, wrote) {
+		l.index = st.index
+		st.gist = gistOf(next, nil)
+		l.t.setRecord(l.svc, st)
+		return nil
+	}
+	if !errors.Is(commit, consul.ErrConflict) {
+		return commit
+	}
+	// Somebody else wrote the record, or a command was withdrawn. Start over
+	// from what is there.
+	l.index = st.index
+	rec, derr := decodeRecord(l.svc, st)
+	st.gist = gistOf(rec, derr)
+	l.t.setRecord(l.svc, st)
+	if l.broken = derr; derr == nil {
+		if stateOf(l.rec) != stateOf(rec) {
+			l.work.stop()
+			l.work = nil
+		}
+		l.rec = rec
+		l.publish()
+	}
+	return final(fmt.Errorf("%s: the record or the command changed meanwhile; going on from what is there now: %w", l.svc, commit))
+}
+
+// measure tells the metrics what was saved.
+func (l *loop) measure(next deployment.Service, events []deployment.Event, ended []deployment.Deployment) {
+	meter := l.t.c.cfg.Meter
+	for _, ev := range events {
+		switch d := next.Deployment; {
+		case d == nil:
+		case ev.Kind == deployment.Routed && d.Cutover != nil:
+			meter.Cutover(*d.Cutover)
+		case ev.Kind == deployment.RoutedBack && d.Rollback != nil:
+			meter.Rollback(*d.Rollback)
+		}
+	}
+	for _, d := range ended {
+		meter.Ended(d.Outcome)
+	}
+}
+
+func set(key string, value []byte) *consulapi.KVTxnOp {
+	return &consulapi.KVTxnOp{Verb: consulapi.KVSet, Key: key, Value: value}
+}
+
+// trim keeps the newest finished deployments and names those to delete.
+func trim(s *deployment.Service, keep int) []string {
+	if keep <= 0 || len(s.Finished) <= keep {
+		return nil
+	}
+	dropped := s.Finished[keep:]
+	s.Finished = s.Finished[:keep:keep]
+	return dropped
+}
+
+// announce logs what changed in an operator's words.
+func (l *loop) announce(next deployment.Service, events []deployment.Event) {
+	for _, ev := range events {
+		switch ev.Kind {
+		case deployment.Progress:
+			continue
+		case deployment.Hold, deployment.Trouble, deployment.Weaken:
+			if ev.Reason != "" {
+				l.log.Warn(string(ev.Kind), "reason", ev.Reason)
+			}
+			continue
+		}
+		args := []any{"by", ev.By}
+		if next.Deployment != nil {
+			args = append(args, "deployment", next.Deployment.ID, "version", next.Deployment.Candidate.Version, "state", string(next.Deployment.State))
+		}
+		if ev.Reason != "" {
+			args = append(args, "reason", ev.Reason)
+		}
+		l.log.Info(string(ev.Kind), args...)
+	}
+}
+
+// stateOf tells work apart: a new state, or the same state entered again for
+// another candidate or after a pause, means other work. What protects traffic
+// goes on undisturbed by pauses and holds.
+func stateOf(s deployment.Service) string {
+	if !s.InFlight() {
+		return "idle"
+	}
+	d := s.Deployment
+	blocked := s.Blocked() != nil
+	switch d.State {
+	case deployment.Watching, deployment.Soaking, deployment.RollingBack:
+		blocked = false
+	}
+	return fmt.Sprint(d.ID, d.State, d.Since.UnixNano(), d.Candidate.Proof(), blocked)
+}
+
+// finalError marks an error that trying again cannot mend.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
+func final(err error) error { return finalError{err} }
+
+func isFinal(err error) bool {
+	var f finalError
+	return errors.As(err, &f)
+}

@@ -1,0 +1,260 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/leader"
+	"github.com/tealdeploy/teal/agent/policy"
+)
+
+// tenure is one term's work: it owns the loops, and ends when the term's
+// context does or when a write shows that another leads.
+type tenure struct {
+	c    *Controller
+	term leader.Term
+	ctx  context.Context
+	g    *errgroup.Group
+	// asks bounds how many services ask Nomad at a time: a new leader with
+	// thousands of new policies must not fall upon it.
+	asks   chan struct{}
+	routes *routeBook
+
+	mu      sync.Mutex
+	closed  bool // no loop may be started any more
+	loops   map[string]*loop
+	records map[string]stored
+	jobs    map[string]string // Nomad job → service whose colour it is
+	tally   tally
+}
+
+// stored is a record as Consul has it. Idle services keep only this.
+type stored struct {
+	raw   []byte
+	index uint64
+	gist  gist
+}
+
+// maxAsks is how many appraisals talk to Nomad at once.
+const maxAsks = 16
+
+// Run does a term's work until ctx ends or the term is lost. It returns only
+// when all of it has returned.
+func (c *Controller) Run(ctx context.Context, term leader.Term) error {
+	g, ctx := errgroup.WithContext(ctx)
+	t := &tenure{
+		c: c, term: term, ctx: ctx, g: g,
+		asks:    make(chan struct{}, maxAsks),
+		routes:  newRouteBook(),
+		loops:   map[string]*loop{},
+		records: map[string]stored{},
+		jobs:    map[string]string{},
+		tally:   newTally(),
+	}
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.tenure = t
+	set := c.policies
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.tenure = nil
+		c.mu.Unlock()
+		c.cfg.Meter.Services(0, 0, 0)
+		c.cfg.Meter.Deployments(nil)
+	}()
+
+	g.Go(func() error { return t.watchCommands(ctx) })
+	for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver} {
+		g.Go(func() error { return t.watchRoutes(ctx, kind) })
+	}
+	g.Go(func() error { return t.watchJobs(ctx) })
+	t.resumeAll()
+	t.policiesFound(set)
+	<-ctx.Done()
+	t.mu.Lock()
+	t.closed = true
+	t.mu.Unlock()
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// load reads every record once. Later ones are known from our own writes.
+func (t *tenure) load(ctx context.Context) error {
+	log := t.c.cfg.Log
+	return retry(ctx, log, "read the records", func(ctx context.Context) error {
+		pairs, _, err := t.c.cfg.Store.List(ctx, t.c.cfg.Keys.Services(), 0)
+		if err != nil {
+			return err
+		}
+		for _, p := range pairs {
+			if svc, ok := t.c.cfg.Keys.SplitState(p.Key); ok {
+				rec, err := decodeRecord(svc, stored{raw: p.Value, index: p.ModifyIndex})
+				t.setRecord(svc, stored{p.Value, p.ModifyIndex, gistOf(rec, err)})
+			}
+		}
+		log.Info("in office", "services", len(t.records), "epoch", t.term.Epoch)
+		return nil
+	})
+}
+
+// resumeAll starts a loop for every service that is not idle.
+func (t *tenure) resumeAll() {
+	t.mu.Lock()
+	var busy []string
+	for svc, st := range t.records {
+		if !st.gist.quiet {
+			busy = append(busy, svc)
+		}
+	}
+	t.mu.Unlock()
+	slices.Sort(busy)
+	for _, svc := range busy {
+		t.post(svc, resumeNow{})
+	}
+}
+
+// decodeRecord reads a stored record. A missing one is a new service; one that
+// cannot be understood is an error, and nothing may overwrite it.
+func decodeRecord(svc string, st stored) (deployment.Service, error) {
+	rec := deployment.Service{Format: deployment.Format, Name: svc, Active: deployment.None,
+		Jobs: deployment.JobOwnership{Owner: deployment.None}}
+	if st.index == 0 {
+		return rec, nil
+	}
+	if err := json.Unmarshal(st.raw, &rec); err != nil {
+		return rec, fmt.Errorf("the record of %s cannot be read (%w): nothing is done to this service; "+
+			"restore the key from a backup, or delete it to have the service looked at anew", svc, err)
+	}
+	if rec.Format > deployment.Format {
+		return rec, fmt.Errorf("the record of %s has format %d, this agent knows up to %d: "+
+			"it was written by a newer teal; nothing is done to this service until this agent is upgraded",
+			svc, rec.Format, deployment.Format)
+	}
+	return rec, nil
+}
+
+// quiet says whether a record needs no loop.
+func quiet(rec deployment.Service) bool {
+	if rec.InFlight() || rec.Jobs.Moving() || rec.Queued != nil {
+		return false
+	}
+	for _, slot := range rec.Slots {
+		if slot.StopAt != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// post hands a message to the service's loop, making one if there is none.
+// It never blocks.
+func (t *tenure) post(svc string, m message) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.ctx.Err() != nil {
+		return
+	}
+	l, ok := t.loops[svc]
+	if !ok {
+		l = newLoop(t, svc)
+		t.loops[svc] = l
+		t.g.Go(func() error { return l.run(t.ctx) })
+	}
+	l.inbox = append(l.inbox, m)
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// next takes the loop's next message. With nothing to do and nothing waiting
+// the loop is forgotten and gone is true: the next message makes a new one.
+func (t *tenure) next(l *loop, idle bool) (m message, ok, gone bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(l.inbox) > 0 {
+		m = l.inbox[0]
+		l.inbox = l.inbox[1:]
+		return m, true, false
+	}
+	if idle {
+		delete(t.loops, l.svc)
+		return nil, false, true
+	}
+	return nil, false, false
+}
+
+// record is the service's record as last written or read.
+func (t *tenure) record(svc string) stored {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.records[svc]
+}
+
+func (t *tenure) setRecord(svc string, st stored) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was := t.records[svc]
+	t.records[svc] = st
+	for _, job := range was.gist.jobs {
+		delete(t.jobs, job)
+	}
+	for _, job := range st.gist.jobs {
+		t.jobs[job] = svc
+	}
+	t.tally.replace(was.gist, st.gist)
+	t.c.cfg.Meter.Services(t.tally.managed, t.tally.held, t.tally.paused)
+	t.c.cfg.Meter.Deployments(t.tally.states)
+}
+
+// policiesFound looks at every policy once, at the start of a term. What was
+// released from (or refused) before is left alone: this agent's files may be
+// older than those of the leader before it.
+func (t *tenure) policiesFound(set *policy.Set) {
+	for _, p := range set.Policies() {
+		rec, err := decodeRecord(p.Service, t.record(p.Service))
+		if err == nil && slices.Contains(rec.Seen, p.SourceHash(overridesFor(rec, p))) {
+			continue
+		}
+		t.post(p.Service, policyEdited{})
+	}
+}
+
+// policiesEdited looks at the policies that differ, or are gone.
+func (t *tenure) policiesEdited(old, now *policy.Set) {
+	for _, p := range now.Policies() {
+		was := old.Policy(p.Service)
+		if was == nil || was.SourceHash(nil) != p.SourceHash(nil) || was.Auto != p.Auto {
+			t.post(p.Service, policyEdited{})
+		}
+	}
+	for _, p := range old.Policies() {
+		if now.Policy(p.Service) == nil {
+			t.post(p.Service, policyEdited{})
+		}
+	}
+}
+
+// lost says whether an error ends the term.
+func lost(err error) bool { return errors.Is(err, consul.ErrDeposed) }
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 5 * time.Second
+)

@@ -1,0 +1,211 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// watch judges the active colour after cutover until the watch is over or a
+// trigger fires. It runs while paused or held too: only its good end waits.
+func (j job) watch(ctx context.Context) {
+	var triggers []rollback.Named
+	watchFor, interval := time.Duration(0), time.Second
+	if j.pol != nil {
+		triggers, watchFor, interval = j.pol.Watch.Triggers, j.pol.Watch.For, j.pol.Watch.Interval
+	} else {
+		j.say(deployment.Event{Kind: deployment.Note, Reason: "no policy on this agent: only Consul's health is watched"})
+	}
+	j.observe(ctx, triggers, interval, j.d.Since.Add(watchFor), deployment.WatchPass)
+}
+
+// soak keeps the previous colour whole. Consul's health of the active colour
+// may still take traffic back.
+func (j job) soak(ctx context.Context) {
+	soakFor := time.Duration(0)
+	if j.pol != nil {
+		soakFor = j.pol.Soak.For
+	}
+	j.observe(ctx, nil, time.Second, j.d.Since.Add(soakFor), deployment.SoakEnd)
+}
+
+// observe feeds a watch with what is seen until its end. Scraping runs beside
+// it: an endpoint that hangs must not delay the sight of an instance's death.
+func (j job) observe(ctx context.Context, triggers []rollback.Named, interval time.Duration, end time.Time, good deployment.Kind) {
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	defer cancel()
+	w := rollback.NewWatch(triggers)
+	guard := wayBack{job: j, beside: &beside}
+	over := time.NewTimer(time.Until(end))
+	defer over.Stop()
+	ended := false
+	scrapes := make(chan map[string][]rollback.Scrape)
+	beside.Go(func() { j.scrapeEvery(ctx, interval, sources(triggers), scrapes) })
+	var fresh map[string][]rollback.Scrape
+
+	for {
+		v, changed := j.feed.now()
+		if v.known {
+			guard.look(ctx, v)
+			verdict := w.Observe(j.observation(v, fresh))
+			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict) {
+				return
+			}
+			if ended && j.mayEnd(w, verdict, good) {
+				return
+			}
+		}
+		fresh = nil
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case fresh = <-scrapes:
+		case <-over.C:
+			ended = true
+		}
+	}
+}
+
+// scrapeEvery scrapes the active colour at every interval and hands on what it
+// got. Without sources it only ticks, so that rules that count time get one.
+func (j job) scrapeEvery(ctx context.Context, interval time.Duration, from map[rollback.ScrapeSource][]string, out chan<- map[string][]rollback.Scrape) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		got := map[string][]rollback.Scrape{}
+		v, _ := j.feed.now()
+		for source, families := range from {
+			got[source.Key()] = j.l.t.c.cfg.Scraper.Scrape(ctx, source, families, v.of(j.d.To, j.rec.Route.Loose))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case out <- got:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// mayEnd reports the good end, unless something forbids it: a pause, a hold,
+// or a trigger that never had enough to go by. Unknown is not a pass.
+func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind) bool {
+	if j.now().Blocked() != nil {
+		return false
+	}
+	if never := w.NeverFine(); len(never) > 0 {
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: fmt.Sprintf(
+			"the watch is over and trigger %s has not seen enough to say that all is well (%s); teal resume accepts it as it is, teal rollback goes back",
+			never[0], verdict.Reason), OnResume: good})
+		return true
+	}
+	if verdict.Verdict == rollback.Bad {
+		return false
+	}
+	j.say(deployment.Event{Kind: good, Reason: verdict.Reason, Figures: figures(verdict.Figures)})
+	return true
+}
+
+// takeBack reports a bad verdict. Going back to a colour without a passing
+// instance would turn trouble into an outage: then it holds and says so.
+func (j job) takeBack(v view, verdict rollback.Decision) bool {
+	reason := fmt.Sprintf("trigger %s: %s", verdict.Trigger, verdict.Reason)
+	switch {
+	case !j.d.From.Valid():
+		reason = fmt.Sprintf("%s; %s", reason, deployment.ErrNoWayBack)
+	case passing(v.of(j.d.From, j.rec.Route.Loose)) == 0:
+		reason = fmt.Sprintf("%s; not rolled back: %s has no passing instance either (teal rollback -force goes back all the same)", reason, j.d.From)
+	default:
+		j.say(deployment.Event{Kind: deployment.Trigger, Reason: reason, Figures: figures(verdict.Figures),
+			Detected: time.Now(), KeepUntil: j.keepUntil()})
+		return true
+	}
+	if held := j.now().Held; held == nil || held.Reason != reason {
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: reason})
+	}
+	return false
+}
+
+// observation is one look at both colours.
+func (j job) observation(v view, scrapes map[string][]rollback.Scrape) rollback.Observation {
+	loose := j.rec.Route.Loose
+	return rollback.Observation{
+		At: time.Now(), HealthErr: v.err, Expected: j.rec.Slots[j.d.To].Expected,
+		Active: v.of(j.d.To, loose), Previous: v.of(j.d.From, loose),
+		Scrapes: scrapes,
+	}
+}
+
+// sources lists what the triggers need scraped.
+func sources(triggers []rollback.Named) map[rollback.ScrapeSource][]string {
+	out := map[rollback.ScrapeSource][]string{}
+	for _, t := range triggers {
+		for _, s := range t.Trigger.Sources() {
+			out[s] = append(out[s], t.Trigger.Families()...)
+		}
+	}
+	return out
+}
+
+// wayBack watches over the previous colour: nobody may shrink it unseen.
+type wayBack struct {
+	job
+	beside *sync.WaitGroup
+	asking atomic.Bool // Nomad is being asked
+	last   string
+}
+
+// look says when the previous colour has fewer passing instances than it had,
+// and has Nomad asked for its counts again.
+func (g *wayBack) look(ctx context.Context, v view) {
+	slot, ok := g.rec.Slots[g.d.From]
+	if !ok || v.err != nil {
+		return
+	}
+	have := passing(v.of(g.d.From, g.rec.Route.Loose))
+	weak := ""
+	if have < slot.Expected {
+		weak = fmt.Sprintf("the way back is weakened: %d of %d instances of %s (%s) pass", have, slot.Expected, g.d.From, orUnknown(slot.Version))
+	}
+	if weak == g.last {
+		return
+	}
+	g.last = weak
+	g.say(deployment.Event{Kind: deployment.Weaken, Reason: weak})
+	if weak != "" && g.asking.CompareAndSwap(false, true) {
+		// Beside the watch: Nomad may hang, and the watch must go on seeing.
+		g.beside.Go(func() { g.restore(ctx, slot) })
+	}
+}
+
+// restore sets the counts that the previous colour had.
+func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
+	defer g.asking.Store(false)
+	err := g.l.t.term.Check()
+	if err == nil {
+		err = g.l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, slot.Counts)
+	}
+	if err != nil && ctx.Err() == nil {
+		g.l.log.Warn("counts of the previous colour not restored", "job", slot.Job, "error", err)
+	}
+}
+
+func figures(in map[string]float64) map[string]string {
+	out := make(map[string]string, len(in))
+	for k, v := range in {
+		out[k] = strconv.FormatFloat(v, 'g', 6, 64)
+	}
+	return out
+}

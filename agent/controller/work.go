@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"context"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/policy"
+)
+
+// job is one piece of work: it gets a copy of the record, so that it never
+// shares memory with its loop.
+type job struct {
+	l    *loop
+	w    *work
+	rec  deployment.Service
+	d    deployment.Deployment
+	pol  *policy.Policy
+	feed *feed
+}
+
+// ensureWork starts what the record's state asks for, unless it runs already.
+func (l *loop) ensureWork(ctx context.Context) {
+	if l.work != nil || !l.rec.InFlight() {
+		return
+	}
+	for _, action := range l.rec.Resume() {
+		run := l.runner(action)
+		if run == nil {
+			return
+		}
+		rec, pol, feed := l.rec, l.policy(), l.feed
+		l.work = l.start(ctx, func(ctx context.Context, w *work) {
+			run(job{l: l, w: w, rec: rec, d: *rec.Deployment, pol: pol, feed: feed}, ctx)
+		})
+	}
+}
+
+// runner picks the work. While paused or held only what protects traffic
+// runs: the watch, which may still roll back, and the rollback itself.
+func (l *loop) runner(a deployment.Action) func(job, context.Context) {
+	switch a {
+	case deployment.DoRollback:
+		return job.rollBack
+	case deployment.DoWatch:
+		return job.watch
+	case deployment.DoSoak:
+		return job.soak
+	}
+	if l.rec.Blocked() != nil {
+		return nil
+	}
+	switch a {
+	case deployment.DoCutover:
+		return job.cutOver
+	case deployment.DoRetire:
+		return job.retire
+	}
+	if why := l.otherPolicy(); why != "" {
+		return func(j job, _ context.Context) {
+			j.say(deployment.Event{Kind: deployment.Hold, Cause: deployment.OtherPolicy, Reason: why})
+		}
+	}
+	return map[deployment.Action]func(job, context.Context){
+		deployment.DoPrepare:  job.prepare,
+		deployment.DoLaunch:   job.launch,
+		deployment.DoGates:    job.gate,
+		deployment.DoApproval: job.awaitApproval,
+	}[a]
+}
+
+// otherPolicy says why this agent cannot prove the candidate: it has no policy,
+// or another one than the release began with. After a change of leader, the
+// files on its machine may be older or newer.
+func (l *loop) otherPolicy() string {
+	p, d := l.policy(), l.rec.Deployment
+	switch {
+	case p == nil:
+		return "agent " + l.t.c.cfg.Name + " leads and has no policy for this service: put the policy back, or run teal abort"
+	case p.Hash() != d.Candidate.Policy:
+		return "agent " + l.t.c.cfg.Name + " leads and its policy is not the one that this release began with: " +
+			"give it the same files, run teal deploy to release what it has, or teal abort"
+	}
+	return ""
+}
+
+// liftHold lifts a hold for another policy once the right one is there.
+func (l *loop) liftHold(ctx context.Context) error {
+	held := l.rec.Held
+	if held == nil || held.Cause != deployment.OtherPolicy {
+		return nil
+	}
+	if l.rec.InFlight() {
+		p := l.policy()
+		if p == nil || p.SourceHash(overridesFor(l.rec, p)) != l.rec.Deployment.Candidate.Source {
+			return nil
+		}
+	}
+	return l.apply(ctx, nil, deployment.Event{Kind: deployment.Unhold, At: time.Now(), By: self, Reason: "the policy is here"})
+}
+
+// now is the record as last saved: flags may have changed since the work began.
+func (j job) now() deployment.Service { return *j.l.saved.Load() }
+
+// say reports one event, stamped.
+func (j job) say(ev deployment.Event) { j.sayAll(ev) }
+
+func (j job) sayAll(evs ...deployment.Event) {
+	for i := range evs {
+		if evs[i].At.IsZero() {
+			evs[i].At = time.Now()
+		}
+		if evs[i].By == "" {
+			evs[i].By = self
+		}
+	}
+	j.l.report(j.w, evs...)
+}
+
+// keepUntil is when a candidate that ends badly now is stopped.
+func (j job) keepUntil() *time.Time { return keepUntil(j.pol, time.Now()) }
+
+func keepUntil(p *policy.Policy, now time.Time) *time.Time {
+	keep := policy.DefaultKeepFailed
+	if p != nil {
+		keep = p.Launch.KeepFailed
+	}
+	t := now.Add(keep)
+	return &t
+}
