@@ -1,0 +1,132 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+)
+
+// Status is how everything stands: the answer of /v1/status and of
+// `teal status -json`.
+type Status struct {
+	Leader   string    `json:"leader"` // empty: no agent leads
+	Agents   []Agent   `json:"agents"`
+	Services []Service `json:"services"`
+}
+
+// Agent is one agent, held against the leader.
+type Agent struct {
+	kv.AgentInfo
+	// Differs is set when its policies are not the leader's.
+	Differs bool `json:"differs_from_leader"`
+}
+
+// Service is one service in a line.
+type Service struct {
+	Name    string            `json:"name"`
+	Active  deployment.Colour `json:"active"`
+	Version string            `json:"version,omitempty"` // on the active colour
+	// State is the deployment's, or "idle", "released" (given back to plain
+	// Consul and Nomad) or "unreadable".
+	State string    `json:"state"`
+	Since time.Time `json:"since,omitzero"`
+
+	Deployment string            `json:"deployment,omitempty"` // ID in flight
+	Candidate  string            `json:"candidate,omitempty"`  // version in flight
+	To         deployment.Colour `json:"to,omitempty"`
+	Queued     string            `json:"queued,omitempty"` // version that waits
+	JobOwner   deployment.Colour `json:"job_owner,omitempty"`
+
+	Held   *deployment.Flag `json:"held,omitempty"`
+	Paused *deployment.Flag `json:"paused,omitempty"`
+	// Problem is why the policy's present text cannot be released.
+	Problem *deployment.Flag `json:"problem,omitempty"`
+	// Error says why the record could not be read.
+	Error string `json:"error,omitempty"`
+}
+
+// States of a service without a deployment in flight.
+const (
+	Idle       = "idle"
+	Released   = "released"
+	Unreadable = "unreadable"
+)
+
+// ReadRecord decodes a service's record as it stands in KV. A record written
+// by a newer agent is an error: what it means is not known here.
+func ReadRecord(name string, value []byte) (deployment.Service, error) {
+	var s deployment.Service
+	if err := json.Unmarshal(value, &s); err != nil {
+		return deployment.Service{}, fmt.Errorf("the record of %s is not readable: %w", name, err)
+	}
+	if s.Format > deployment.Format {
+		return deployment.Service{}, fmt.Errorf("the record of %s has format %d, this teal knows %d: use the newer teal that wrote it", name, s.Format, deployment.Format)
+	}
+	if s.Name == "" {
+		s.Name = name
+	}
+	return s, nil
+}
+
+// Summarise puts one record in a line.
+func Summarise(s deployment.Service) Service {
+	out := Service{
+		Name: s.Name, Active: s.Active, Version: s.Slots[s.Active].Version,
+		State: Idle, JobOwner: s.Jobs.Owner, Held: s.Held, Paused: s.Paused, Problem: s.Problem,
+	}
+	if out.Active == "" {
+		out.Active = deployment.None
+	}
+	switch d := s.Deployment; {
+	case d != nil:
+		out.State, out.Since = string(d.State), d.Since
+		out.Deployment, out.Candidate, out.To = d.ID, d.Candidate.Version, d.To
+	case !s.Managed:
+		out.State = Released
+	}
+	if s.Queued != nil {
+		out.Queued = s.Queued.Version
+		if out.Queued == "" {
+			out.Queued = s.Queued.Hash
+		}
+	}
+	return out
+}
+
+// NewStatus puts everything together. services may hold lines with Error set.
+func NewStatus(leader string, agents []kv.AgentInfo, services []Service) Status {
+	st := Status{Leader: leader, Agents: []Agent{}, Services: slices.Clone(services)}
+	var leads *kv.AgentInfo
+	for i := range agents {
+		if agents[i].Name == leader {
+			leads = &agents[i]
+		}
+	}
+	for _, a := range agents {
+		a.Leader = a.Name == leader
+		st.Agents = append(st.Agents, Agent{a, leads != nil && a.Policies != leads.Policies})
+	}
+	slices.SortFunc(st.Agents, func(a, b Agent) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(st.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
+	if st.Services == nil {
+		st.Services = []Service{}
+	}
+	return st
+}
+
+func (s *Server) status(source StatusSource) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		st, err := source.Status(r.Context())
+		if err != nil {
+			s.refuse(w, r, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		s.write(w, r, http.StatusOK, st)
+	}
+}

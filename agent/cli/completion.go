@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"flag"
+	"time"
+
+	"github.com/posener/complete"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+)
+
+// flagSet keeps the commands short.
+type flagSet = flag.FlagSet
+
+// completeWithin bounds what a shell waits for Consul when Tab is pressed.
+const completeWithin = 400 * time.Millisecond
+
+// predictServices completes the names of services that have keys in KV.
+func (m *meta) predictServices() complete.Predictor {
+	return complete.PredictFunc(func(complete.Args) []string {
+		ctx, cancel := context.WithTimeout(m.ctx, completeWithin)
+		defer cancel()
+		s, err := m.consul.open() // the environment's settings: flags are not parsed here
+		if err != nil {
+			return nil
+		}
+		names, _, err := s.services(ctx, 0)
+		if err != nil {
+			return nil
+		}
+		return names
+	})
+}
+
+// predictServiceThenColour completes a service, and after it a colour.
+func (m *meta) predictServiceThenColour() complete.Predictor {
+	return complete.PredictFunc(func(a complete.Args) []string {
+		if len(positional(a.Completed)) > 0 {
+			return []string{string(deployment.Blue), string(deployment.Green)}
+		}
+		return m.predictServices().Predict(a)
+	})
+}
+
+// positional leaves the options out of what was typed so far.
+func positional(words []string) []string {
+	var out []string
+	for _, w := range words {
+		if w != "" && w[0] != '-' {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// predict completes the flags' names; -…file and -config complete paths.
+func (o *options) predict() complete.Flags {
+	out := complete.Flags{}
+	o.all.VisitAll(func(f *flag.Flag) {
+		kind, _ := flag.UnquoteUsage(f)
+		switch kind {
+		case "":
+			out["-"+f.Name] = complete.PredictNothing
+		case "file":
+			out["-"+f.Name] = complete.PredictFiles("*")
+		case "directory":
+			out["-"+f.Name] = complete.PredictDirs("*")
+		case "colour":
+			out["-"+f.Name] = complete.PredictSet("blue", "green")
+		default:
+			out["-"+f.Name] = complete.PredictAnything
+		}
+	})
+	return out
+}

@@ -1,0 +1,49 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// tokenFile is a token that somebody else renews, as Nomad does with a
+// workload's identity.
+type tokenFile struct {
+	path string
+	log  hclog.Logger
+
+	mu   sync.Mutex
+	last string // the last one that could be read
+	told bool
+}
+
+func newTokenFile(path string, log hclog.Logger) *tokenFile {
+	return &tokenFile{path: path, log: log}
+}
+
+// token reads the file, every time: it is small, and no time stamp tells of
+// every change. While it cannot be read, or is empty because it is just being
+// written, the last token stays.
+func (f *tokenFile) token() string {
+	text, err := os.ReadFile(f.path)
+	read := strings.TrimSpace(string(text))
+	if err == nil && read == "" {
+		err = errors.New("it is empty")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case err == nil:
+		if f.told {
+			f.log.Info("the token file is readable again", "path", f.path)
+		}
+		f.last, f.told = read, false
+	case !f.told:
+		f.told = true
+		f.log.Warn("cannot read the token file; going on with the last token, if there was one", "path", f.path, "error", err)
+	}
+	return f.last
+}
