@@ -59,6 +59,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.mux.ServeHTTP(w, r)
 		return
 	}
+	a.metrics.begin()
 	began := time.Now()
 	recorder := &status{ResponseWriter: w, code: http.StatusOK}
 	a.ordinaryRequest(recorder, r)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"testing"
@@ -192,9 +191,8 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	if colour != "blue" || version != "7" {
 		t.Errorf("banner says %s %s", colour, version)
 	}
-	answered, sent := make(chan error, 1), make(chan struct{})
-	trace := &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { close(sent) }}
-	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), http.MethodGet, "http://"+address+"/", nil)
+	answered := make(chan error, 1)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +204,11 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 		}
 		answered <- err
 	}()
-	<-sent
+	for !strings.Contains(body(t, "http://"+address+"/metrics"), "http_requests_in_flight 1\n") {
+		if t.Context().Err() != nil {
+			t.Fatal("the request never arrived")
+		}
+	}
 	stop()
 	if err := <-answered; err != nil {
 		t.Errorf("request in flight: %v", err)
@@ -214,4 +216,18 @@ func TestDrainFinishesWhatIsInFlight(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v", err)
 	}
+}
+
+func body(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	b, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }

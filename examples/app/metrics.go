@@ -24,6 +24,7 @@ type metrics struct {
 	requests map[series]uint64
 	counts   []uint64 // one a bucket, not cumulative; the last is +Inf
 	sum      float64
+	inFlight int
 }
 
 // newMetrics has the series of good and bad answers from the start at zero,
@@ -35,10 +36,17 @@ func newMetrics() *metrics {
 	}
 }
 
+func (m *metrics) begin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight++
+}
+
 func (m *metrics) observe(code int, method string, took time.Duration) {
 	at, _ := slices.BinarySearch(buckets, took.Seconds()) // a bound belongs to its own bucket
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.inFlight--
 	m.requests[series{strconv.Itoa(code), knownMethod(method)}]++
 	m.counts[at]++
 	m.sum += took.Seconds()
@@ -66,6 +74,9 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	for _, s := range order {
 		fmt.Fprintf(w, "http_requests_total{code=%q,method=%q} %d\n", s.code, s.method, m.requests[s])
 	}
+	fmt.Fprintln(w, "# HELP http_requests_in_flight Ordinary requests being answered.")
+	fmt.Fprintln(w, "# TYPE http_requests_in_flight gauge")
+	fmt.Fprintf(w, "http_requests_in_flight %d\n", m.inFlight)
 	fmt.Fprintln(w, "# HELP http_request_duration_seconds How long ordinary requests took.")
 	fmt.Fprintln(w, "# TYPE http_request_duration_seconds histogram")
 	var total uint64

@@ -1,0 +1,44 @@
+# How the example service is released. Every setting is described in
+# docs/policy.md; what is left out here has a default.
+
+locals {
+  version = "1.0.0"
+}
+
+service "api" {
+  job = "../jobs/api.nomad.hcl"
+  variables = {
+    version = local.version
+    app     = env("TEAL_EXAMPLE_APP", "/usr/local/bin/teal-example-app")
+  }
+
+  launch {
+    deadline    = "1m"
+    healthy_for = "3s"
+  }
+
+  gate "http" "smoke" {
+    path = "/version"
+    json = { version = "{version}" }
+  }
+
+  cutover {
+    protocol = "http" # written to service-defaults if the service has none
+  }
+
+  watch {
+    for = "15m"
+
+    trigger "consul-health" "instances" {}
+
+    trigger "errors" "http-5xx" {
+      above        = 0.05
+      min_requests = 50
+    }
+  }
+
+  soak {
+    for  = "24h"
+    then = "keep"
+  }
+}
