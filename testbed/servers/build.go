@@ -31,7 +31,7 @@ func built(ctx context.Context, log io.Writer, name string) (Binary, error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return Binary{}, err
 	}
-	binary := Binary{Path: filepath.Join(cache, name+"-"+version), Version: version, Source: Built}
+	binary := Binary{Name: name, Path: filepath.Join(cache, name+"-"+version), Version: version, Source: Built}
 	if exists(binary.Path) {
 		return binary, nil
 	}

@@ -27,6 +27,7 @@ const (
 
 // Binary is a server that can be run.
 type Binary struct {
+	Name    string // consul or nomad
 	Path    string
 	Version string // without a leading v, such as 1.21.0
 	Source  string // FromPath or Built
@@ -73,7 +74,7 @@ func onPath(ctx context.Context, name string) (Binary, error) {
 	if !ok {
 		return Binary{}, fmt.Errorf("%s version says %q: expected a name and a version", path, first)
 	}
-	return Binary{Path: path, Version: strings.TrimSpace(version), Source: FromPath}, nil
+	return Binary{Name: name, Path: path, Version: strings.TrimSpace(version), Source: FromPath}, nil
 }
 
 // pinned reads the version that the server's own module asks for.

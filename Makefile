@@ -1,0 +1,72 @@
+# Everything here needs Go and make and nothing else. Consul and Nomad are taken
+# from PATH, or built once from the modules in testbed/servers into the user's
+# cache directory.
+
+GO      ?= go
+KEEP    ?=
+SAMPLES ?= 100
+
+# The race detector needs a C compiler; without one the tests run without it.
+RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
+
+# Both modules of our own: the product, and what tests it.
+MODULES := . testbed
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: build
+build: ## Build teal into build/
+	$(GO) build -trimpath -o build/teal .
+
+.PHONY: demo
+demo: build/tools/demo ## Show a whole day of releases in minutes; KEEP=1 leaves it running
+	@build/tools/demo -o build/demo.json $(if $(KEEP),-keep)
+
+.PHONY: test
+test: check servers ## Everything: unit, contract and end to end on real Consul and Nomad
+	cd testbed && $(GO) test -count=1 -timeout 40m ./...
+
+.PHONY: check
+check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and unit tests, without servers
+
+.PHONY: bench
+bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each
+	@build/tools/bench -o build/bench.json -n $(SAMPLES)
+
+.PHONY: servers
+servers: ## Make sure that a Consul and a Nomad are there
+	cd testbed && $(GO) run ./cmd/servers
+
+.PHONY: fmt
+fmt:
+	@unformatted="$$(gofmt -l .)"; \
+	if [ -n "$$unformatted" ]; then echo "not formatted; gofmt -w mends it:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet:
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) vet ./...); done
+
+.PHONY: staticcheck
+staticcheck: build/tools/staticcheck
+	@set -e; for m in $(MODULES); do (cd $$m && $(CURDIR)/build/tools/staticcheck ./...); done
+
+.PHONY: unit
+unit:
+	$(GO) test $(RACE) ./...
+	cd testbed && $(GO) test $(RACE) ./load
+
+build/tools/staticcheck: testbed/tools/go.mod
+	cd testbed/tools && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
+
+# Go knows best whether these are up to date.
+.PHONY: build/tools/demo build/tools/bench
+build/tools/demo build/tools/bench:
+	@cd testbed && $(GO) build -o $(CURDIR)/$@ ./cmd/$(@F)
+
+.PHONY: clean
+clean: ## Remove build/; the servers' binaries stay in the cache
+	rm -rf build

@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	consulapi "github.com/hashicorp/consul/api"
+	nomadapi "github.com/hashicorp/nomad/api"
+)
+
+// ConsulClient talks to the first Consul server with the cluster's token.
+func (c *Cluster) ConsulClient() *consulapi.Client {
+	return c.ConsulClientOf(c.Consul[0])
+}
+
+// ConsulClientOf talks to the given Consul server with the cluster's token.
+// Each server has one client: a client is a pool of connections, and Consul
+// bounds how many one address may hold.
+func (c *Cluster) ConsulClientOf(s *Server) *consulapi.Client {
+	s.once.Do(func() {
+		client, err := consulapi.NewClient(&consulapi.Config{Address: s.HTTP, Scheme: "http", Token: c.Token})
+		if err != nil { // only a malformed address or TLS setting can be the cause
+			panic(fmt.Sprintf("consul client for %s: %v", s.HTTP, err))
+		}
+		s.consul = client
+	})
+	return s.consul
+}
+
+// NomadClient talks to Nomad.
+func (c *Cluster) NomadClient() *nomadapi.Client {
+	s := c.Nomad
+	s.once.Do(func() {
+		client, err := nomadapi.NewClient(&nomadapi.Config{Address: "http://" + s.HTTP})
+		if err != nil { // only a malformed address or TLS setting can be the cause
+			panic(fmt.Sprintf("nomad client for %s: %v", s.HTTP, err))
+		}
+		s.nomad = client
+	})
+	return s.nomad
+}
+
+func query(ctx context.Context) *consulapi.QueryOptions {
+	return (&consulapi.QueryOptions{}).WithContext(ctx)
+}

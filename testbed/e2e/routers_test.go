@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+// A service that does not speak http is not routed by a service-router, and
+// Teal does not guess: it says what is missing and touches nothing.
+func TestProtocolIsNotGuessed(t *testing.T) {
+	s := open(t, "proto")
+	s.agent("a")
+	v := world.Service{Name: "proto", Version: "1.0.0"}
+	s.must(s.RunPlain(s.soon(), v))
+	text := v.Policy(s.App)
+	jobspec, err := s.APIJobspec("proto")
+	s.must(err)
+	s.must(s.WriteFile("policies/proto.nomad.hcl", jobspec))
+	s.must(s.WriteFile("policies/proto.hcl", without(text, `protocol = "http"`)))
+	rec := s.record("proto", "what is wrong", func(r deployment.Service) bool { return r.Problem != nil || r.Held != nil })
+	reason := ""
+	if rec.Problem != nil {
+		reason = rec.Problem.Reason
+	} else {
+		reason = rec.Held.Reason
+	}
+	s.says(reason, "tcp", "http", "protocol")
+	for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver, consulapi.ServiceDefaults} {
+		if entry, _, err := s.ConsulClient().ConfigEntries().Get(kind, "proto", nil); err == nil {
+			t.Errorf("written all the same: %+v", entry)
+		}
+	}
+	// Said in the policy, it is written and the service is taken over.
+	s.must(s.WriteFile("policies/proto.hcl", text))
+	s.record("proto", "that it is adopted", func(r deployment.Service) bool { return r.Managed && r.Route.Prepared && r.Problem == nil })
+}
+
+// A tcp service moves by the resolver's default subset.
+func TestTCPThroughTheResolver(t *testing.T) {
+	s := open(t, "tcp")
+	s.agent("a")
+	v := world.Service{Name: "tcp", Version: "1.0.0"}
+	tcp := func() string {
+		return replaced(v.Policy(s.App), `protocol = "http"`, "protocol = \"tcp\"\nrouter = \"service-resolver\"")
+	}
+	jobspec, err := s.APIJobspec("tcp")
+	s.must(err)
+	s.must(s.WriteFile("policies/tcp.nomad.hcl", jobspec))
+	v.Watch, v.Soak = -1, -1
+	s.must(s.WriteFile("policies/tcp.hcl", tcp()))
+	s.ends("tcp", "1.0.0", deployment.Succeeded)
+	c := s.calls("tcp", world.TrafficOptions{})
+	c.answers("1.0.0", 20)
+
+	v.Version, v.Watch, v.Soak = "2.0.0", 2*time.Second, time.Hour
+	s.must(s.WriteFile("policies/tcp.hcl", tcp()))
+	s.comes("tcp", "2.0.0", deployment.Soaking)
+	c.answers("2.0.0", 20)
+	s.teal(0, "rollback", "tcp")
+	s.ends("tcp", "2.0.0", deployment.RolledBack)
+	c.answers("1.0.0", 20)
+	c.unharmed()
+}
+
+// The probe asks a real entry point after the write: a wrong answer takes
+// traffic back, the right one lets the release go on.
+func TestProbeThroughTheEntryPoint(t *testing.T) {
+	s := open(t, "probe")
+	s.agent("a")
+	v := world.Service{Name: "probe", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls("probe", world.TrafficOptions{})
+	probe := func(expect string) string {
+		return "timeout = \"3s\"\nprobe {\n  url = \"" + c.Proxy.URL() + "/version\"\n  expect = \"" + expect + "\"\n}"
+	}
+	v.Version, v.Cutover = "2.0.0", probe("3.0.0")
+	s.write(v)
+	d := s.ends("probe", "2.0.0", deployment.RolledBack)
+	s.says(d.Reason, "probe", "3.0.0")
+	c.serves(d.From)
+	v.Version = "3.0.0"
+	s.write(v)
+	d = s.ends("probe", "3.0.0", deployment.Succeeded)
+	c.serves(d.To)
+	c.answers("3.0.0", 20)
+	c.unharmed()
+}

@@ -1,0 +1,65 @@
+// Package product builds what the tests and the demo run of this checkout:
+// Teal itself and the example app, with the product's own module and not the
+// testbed's.
+package product
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Teal builds the agent into dir and gives the path of the binary.
+func Teal(ctx context.Context, dir string) (string, error) {
+	return build(ctx, filepath.Join(dir, "teal"), ".")
+}
+
+// App builds the example app into dir and gives the path of the binary.
+func App(ctx context.Context, dir string) (string, error) {
+	return build(ctx, filepath.Join(dir, "app"), "./examples/app")
+}
+
+func build(ctx context.Context, binary, pkg string) (string, error) {
+	root, err := Root(ctx)
+	if err != nil {
+		return "", err
+	}
+	if binary, err = filepath.Abs(binary); err != nil {
+		return "", err
+	}
+	if _, err := goTool(ctx, root, "build", "-trimpath", "-o", binary, pkg); err != nil {
+		return "", err
+	}
+	return binary, nil
+}
+
+// Root is the folder of the product's module in this checkout.
+func Root(ctx context.Context) (string, error) {
+	if _, file, _, ok := runtime.Caller(0); ok && filepath.IsAbs(file) {
+		root := filepath.Join(filepath.Dir(file), "..", "..")
+		if _, err := os.Stat(filepath.Join(root, "examples", "app")); err == nil {
+			return root, nil
+		}
+	}
+	// Built with -trimpath: ask the go command, which knows when it runs in testbed.
+	out, err := goTool(ctx, "", "list", "-m", "-f", "{{.Dir}}", "github.com/tealdeploy/teal")
+	return strings.TrimSpace(string(out)), err
+}
+
+func goTool(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return out, nil
+}
