@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	nomadapi "github.com/hashicorp/nomad/api"
@@ -84,11 +85,57 @@ func (l *loop) running(ctx context.Context, rec deployment.Service, a appraisal)
 	if err := jobspec.Refuse(plain, l.svc); err != nil {
 		return f, final(fmt.Errorf("the running job %s cannot be adopted: %w", a.candidate.Job, err))
 	}
-	slot := l.slotOf(plain, jobspec.Hash(plain, versionOf(plain)))
-	slot.Adopted = true
+	hash, err := adoptedHash(ctx, client, plain, a)
+	if err != nil {
+		return f, err
+	}
+	slot := l.slotOf(plain, hash)
+	slot.Adopted, slot.Found = true, jobspec.Hash(plain, versionOf(plain))
+	if hash == a.candidate.Hash {
+		slot.Version = a.candidate.Version
+	}
 	f.active, f.slots[deployment.Blue] = deployment.Blue, slot
 	f.route.Loose = true
 	return f, nil
+}
+
+// adoptedHash is the hash that the running job's jobspec has. The job itself
+// does not tell: Nomad has filled much in that a parsed jobspec leaves out.
+// Therefore Nomad is asked whether the policy's jobspec would change anything,
+// and if it would, for the text that the job was submitted with.
+func adoptedHash(ctx context.Context, client Nomad, plain *nomadapi.Job, a appraisal) (string, error) {
+	same, err := jobspec.Copy(a.parsed)
+	if err != nil {
+		return "", final(err)
+	}
+	counts := jobspec.Counts(plain)
+	for _, g := range same.TaskGroups { // a count is no part of a version
+		if n, ok := counts[value(g.Name)]; ok {
+			g.Count = &n
+		}
+	}
+	plan, err := client.Plan(ctx, same)
+	if err != nil {
+		return "", finalUnlessAway(err)
+	}
+	if !plan.Changed {
+		return a.candidate.Hash, nil
+	}
+	sub, err := client.Submission(ctx, value(plain.Namespace), value(plain.ID))
+	switch {
+	case errors.Is(err, nomad.ErrNotFound) || err == nil && sub.Format == "json":
+		return jobspec.Hash(plain, versionOf(plain)), nil // equals no jobspec: it is a version of its own
+	case err != nil:
+		return "", finalUnlessAway(err)
+	}
+	parsed, err := client.Parse(ctx, sub.Source, sub.Variables)
+	if err != nil {
+		if isAway(err) {
+			return "", err
+		}
+		return jobspec.Hash(plain, versionOf(plain)), nil
+	}
+	return jobspec.Hash(parsed, versionOf(parsed)), nil
 }
 
 // servingOf says which of Teal's own colours serves: what the router says,

@@ -82,14 +82,14 @@ func (l *loop) drift(job *nomadapi.Job) string {
 		if l.changing(colour, slot) {
 			return ""
 		}
-		hash := job.Meta[jobspec.MetaHash]
+		hash, was := job.Meta[jobspec.MetaHash], slot.Hash
 		if slot.Adopted {
-			hash = jobspec.Hash(job, versionOf(job))
+			hash, was = jobspec.Hash(job, versionOf(job)), slot.Found
 		}
 		switch {
 		case stopped(job):
 			return fmt.Sprintf("job %s (%s, %s) was stopped by somebody else", id, colour, orUnknown(slot.Version))
-		case hash != slot.Hash:
+		case hash != was:
 			return fmt.Sprintf("job %s (%s) was registered anew by somebody else: what runs there is not %s any more; "+
 				"put the change into the policy's jobspec instead, and teal deploy", id, colour, orUnknown(slot.Version))
 		case colour == l.rec.Active && !maps.Equal(jobspec.Counts(job), slot.Counts):

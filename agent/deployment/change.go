@@ -72,7 +72,7 @@ func init() {
 		},
 		Emptied: func(s *Service, ev Event) error { delete(s.Slots, ev.Colour); s.log(ev); return nil },
 		Rescaled: func(s *Service, ev Event) error {
-			s.Slots[ev.Colour] = *ev.Slot
+			s.put(ev.Colour, *ev.Slot)
 			s.log(ev)
 			return nil
 		},

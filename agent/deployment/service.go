@@ -68,6 +68,10 @@ type Slot struct {
 	// Adopted marks a job that ran before Teal came: its instances carry no
 	// colour meta and its ID no colour.
 	Adopted bool `json:"adopted,omitempty"`
+	// Found is the hash of an adopted job as Nomad had it: Nomad adds to a
+	// job, so it is not the hash of its jobspec. It tells whether somebody
+	// has replaced the job since.
+	Found string `json:"found,omitempty"`
 	// Proof says why this slot may serve: the hash its gates passed for, or
 	// who forced it. Empty means unproven.
 	Proof string `json:"proof,omitempty"`

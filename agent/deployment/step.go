@@ -173,10 +173,7 @@ func leave(s *Service, ev Event) {
 		if old, ok := s.Slots[d.To]; ok {
 			d.Evict = &old
 		}
-		if s.Slots == nil {
-			s.Slots = map[Colour]Slot{}
-		}
-		s.Slots[d.To] = *ev.Slot
+		s.put(d.To, *ev.Slot)
 		d.Slotted = true
 	case Void:
 		d.Candidate = *ev.Candidate
@@ -193,11 +190,11 @@ func leave(s *Service, ev Event) {
 	case Routed:
 		s.Active = d.To
 		s.Route.Digest = ev.Digest
-		d.Cutover.Written, d.Cutover.Verified = ev.Written, ev.At
+		d.Cutover = made(d.Cutover, d.To, ev)
 	case RoutedBack:
 		s.Active = d.From
 		s.Route.Digest = ev.Digest
-		d.Rollback.Written, d.Rollback.Verified = ev.Written, ev.At
+		d.Rollback = made(d.Rollback, d.From, ev)
 	case Retired:
 		retire(s, d.From, ev.Then)
 	}
@@ -220,7 +217,7 @@ func enter(s *Service, ev Event) {
 		s.moveJobs(d.From, ev.At)
 	case Done:
 		d.Outcome, d.Reason, d.Ended = outcomes[ev.Kind], ev.Reason, ev.At
-		if ev.Kind == RoutedBack {
+		if ev.Kind == RoutedBack && d.Rollback != nil {
 			d.Reason = d.Rollback.Reason
 		}
 		s.finish(d, ev)
@@ -234,7 +231,25 @@ func (s *Service) prove(d *Deployment, ev Event) {
 	if ev.Kind == Force {
 		slot.Proof = "forced by " + ev.By
 	}
-	s.Slots[d.To] = slot
+	s.put(d.To, slot)
+}
+
+// made completes a move. A record that says a move is under way but has lost
+// it is no reason to stop: traffic was moved.
+func made(m *Move, to Colour, ev Event) *Move {
+	if m == nil {
+		m = &Move{To: to, By: ev.By, Decided: ev.Written}
+	}
+	m.Written, m.Verified = ev.Written, ev.At
+	return m
+}
+
+// put says what runs on a colour.
+func (s *Service) put(c Colour, slot Slot) {
+	if s.Slots == nil {
+		s.Slots = map[Colour]Slot{}
+	}
+	s.Slots[c] = slot
 }
 
 // finish puts an ended deployment's slot and hold in order.

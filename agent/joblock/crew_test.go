@@ -48,7 +48,7 @@ type hand struct {
 	crew   *crew
 	name   string
 	colour deployment.Colour
-	lease  time.Duration
+	lease  time.Duration // 0: it does not say, and has DefaultLease
 	slow   time.Duration // from being told to end to having ended
 	deaf   bool          // does not hear of Stop
 	frozen chan struct{} // closed: it does nothing any more but end by its own clock
@@ -152,9 +152,6 @@ func (c *crew) busy(colour deployment.Colour) (n int) {
 // hire starts a worker. Its goroutine ends with the scenario.
 func (c *crew) hire(h hand) *hand {
 	h.crew, h.frozen = c, make(chan struct{})
-	if h.lease == 0 {
-		h.lease = DefaultLease
-	}
 	c.joined.Go(func() {
 		for h.untilOwner(c.ctx, true); c.ctx.Err() == nil; h.untilOwner(c.ctx, true) {
 			h.shift(c.ctx)
@@ -167,8 +164,11 @@ func (c *crew) hire(h hand) *hand {
 // shift registers, looks, works while the key says so, and lets go.
 func (h *hand) shift(ctx context.Context) {
 	client := h.crew.server.Client(h.name)
-	sent := time.Now()
-	id, err := client.NewSession(ctx, &api.SessionEntry{TTL: max(h.lease, 10*time.Second).String(), Behavior: "delete"})
+	sent, lease := time.Now(), h.lease
+	if lease == 0 {
+		lease = DefaultLease
+	}
+	id, err := client.NewSession(ctx, &api.SessionEntry{TTL: lease.String(), Behavior: "delete"})
 	if err != nil {
 		return
 	}
@@ -185,14 +185,14 @@ func (h *hand) shift(ctx context.Context) {
 	defer h.crew.works(h, false)
 
 	// By its own clock it ends within its lease, whatever it hears.
-	ctx, cancel := context.WithDeadline(ctx, sent.Add(h.lease*9/10))
+	ctx, cancel := context.WithDeadline(ctx, sent.Add(lease*9/10))
 	defer cancel()
 	told, stop := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer stop()
 	watching.Go(func() { h.hearStop(told, client, own, id, stop) })
-	watching.Go(func() { h.renew(told, client, id, func() { cancel() }) })
+	watching.Go(func() { h.renew(told, client, id, lease, cancel) })
 	h.untilOwner(told, false)
 	select {
 	case <-time.After(h.slow):
@@ -241,8 +241,8 @@ func (h *hand) hearStop(ctx context.Context, client *consultest.Client, own, ses
 
 // renew keeps the session for as long as the worker is in contact; the lease
 // is not prolonged: these workers work no longer than one.
-func (h *hand) renew(ctx context.Context, client *consultest.Client, id string, lost func()) {
-	every := time.NewTicker(h.lease / 5)
+func (h *hand) renew(ctx context.Context, client *consultest.Client, id string, lease time.Duration, lost func()) {
+	every := time.NewTicker(lease / 5)
 	defer every.Stop()
 	for {
 		select {

@@ -18,7 +18,7 @@ import (
 func TestReleased(t *testing.T) {
 	scenario(t, func(c *crew) {
 		workers(c, blue, 3, hand{slow: 2 * time.Second})
-		workers(c, green, 2, hand{})
+		workers(c, green, 2, hand{slow: time.Second})
 		c.about("the first owner", c.gives(blue, time.Minute, Released), 0)
 		c.settles(blue, 3)
 		c.about("a handover", c.gives(green, time.Minute, Released), 2*time.Second)
@@ -26,8 +26,10 @@ func TestReleased(t *testing.T) {
 			c.Errorf("%d of blue work", n)
 		}
 		c.settles(green, 2)
-		c.about("handing it to nobody", c.gives(none, time.Minute, Released), 0)
-		c.settles(green, 0)
+		c.about("handing it to nobody", c.gives(none, time.Minute, Released), time.Second)
+		if n := c.busy(green); n != 0 {
+			c.Errorf("%d of green work", n)
+		}
 		c.wentThrough("blue", "none", "green", "none")
 	})
 }
@@ -316,13 +318,13 @@ func TestACutThatWasNotWaitedOutIsRemembered(t *testing.T) {
 		polite := c.hire(hand{name: "polite", colour: blue, slow: 5 * time.Second})
 		c.settles(blue, 2)
 		began := time.Now()
-		var ended time.Time
-		go func() {
+		ended := make(chan time.Duration, 1)
+		c.joined.Go(func() {
 			c.settles(blue, 1)
-			ended = time.Now()
-		}()
+			ended <- time.Since(began)
+		})
 		c.about("the next handover", c.gives(green, time.Minute, Forced), 40*time.Second)
-		if took := ended.Sub(began); took < 5*time.Second {
+		if took := <-ended; took < 5*time.Second {
 			c.Errorf("%s was ended after %s, and wanted 5s", polite.name, took)
 		}
 		c.settles(green, 1)

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -67,7 +68,11 @@ func ParseCommand(value []byte) (Command, error) {
 	var c Command
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	err := dec.Decode(&c)
+	if err == nil && dec.InputOffset() != int64(len(text)) {
+		err = errors.New("something follows its end")
+	}
+	if err != nil {
 		return Command{}, fmt.Errorf(`command is not valid: %w; expected bare text or JSON with arg, vars, by, force, why`, err)
 	}
 	if c.By == "" {

@@ -67,7 +67,8 @@ type Elector struct {
 	pause consul.Backoff // between campaigns that fail
 	rest  consul.Backoff // after terms that end too soon
 	// last is the session of the last campaign. Consul may still count it as
-	// the holder when it could not be reached to end it.
+	// the holder: it could not be reached to end it, or a server that had not
+	// read its own log yet did not know it and said that it was ended.
 	last string
 }
 
@@ -143,14 +144,13 @@ func (e *Elector) awaitVacancy(ctx context.Context) (held bool, err error) {
 			e.board.set(State{})
 			return 0, consul.ErrStop
 		case e.last:
-			// Ours, of a term that is over or a campaign whose answer was
-			// lost, and Consul could not be told.
+			// Ours, of a term that is over or of a campaign whose answer was
+			// lost.
 			e.board.set(State{})
 			if err := e.Consul.DestroySession(ctx, holder); err != nil {
 				e.tell.met(ctx, err)
 				return 0, err
 			}
-			e.last = ""
 			return 0, nil
 		default:
 			held = true
@@ -210,7 +210,6 @@ func (e *Elector) leave(ctx context.Context) error {
 	if err := e.Consul.DestroySession(ctx, e.last); err != nil {
 		return fmt.Errorf("give up the leader key: %w", err)
 	}
-	e.last = ""
 	return nil
 }
 

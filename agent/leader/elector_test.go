@@ -809,6 +809,63 @@ func TestLostAnswerAndConsulAway(t *testing.T) {
 	})
 }
 
+// forgetful is a Consul that has just come back: it has not read its own log
+// yet, knows no session, and says so in good faith.
+type forgetful struct {
+	Consul
+	until *atomic.Pointer[time.Time]
+}
+
+func (f forgetful) RenewSession(ctx context.Context, id string) (time.Duration, error) {
+	if time.Now().Before(*f.until.Load()) {
+		return 0, &consul.Error{Op: "renew session " + id, Kind: consul.ErrNoSession}
+	}
+	return f.Consul.RenewSession(ctx, id)
+}
+
+func (f forgetful) DestroySession(ctx context.Context, id string) error {
+	if time.Now().Before(*f.until.Load()) {
+		return nil
+	}
+	return f.Consul.DestroySession(ctx, id)
+}
+
+func TestConsulForgetsForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		one := w.agent("one")
+		var until atomic.Pointer[time.Time]
+		forget := func(d time.Duration) { end := time.Now().Add(d); until.Store(&end) }
+		forget(0)
+		one.Config.Consul = forgetful{one.client, &until}
+		var giveUp atomic.Bool
+		one.body = func(ctx context.Context, _ Term) error {
+			for ctx.Err() == nil && !giveUp.Swap(false) {
+				wait(ctx, 10*time.Millisecond)
+			}
+			return nil
+		}
+		one.run()
+		w.leads("one", time.Second)
+
+		// That it does not know the session is no proof.
+		time.Sleep(time.Minute)
+		forget(6 * time.Second)
+		time.Sleep(time.Minute)
+		if n := w.count(); n != 1 {
+			t.Errorf("%d terms\n%s", n, one.log)
+		}
+		// That it says to have ended it is none either.
+		forget(500 * time.Millisecond)
+		giveUp.Store(true)
+		time.Sleep(2 * time.Second)
+		if len(w.running()) != 1 || w.count() != 2 {
+			t.Errorf("%d terms, %d now: the key is left to a session of ours\n%s", w.count(), len(w.running()), one.log)
+		}
+		w.settle()
+	})
+}
+
 // A free key with a lock delay is not stormed.
 func TestLockDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -115,19 +115,22 @@ func (o *office) renew(ctx context.Context, end func(error)) {
 		try, cancel := context.WithTimeout(ctx, ttl/6)
 		_, err := o.e.Consul.RenewSession(try, o.lease.session)
 		cancel()
-		switch {
-		case err == nil:
+		if err == nil {
 			o.lease.extend(sent)
 			o.e.tell.answered()
 			pause.Reset()
 			next = time.Until(sent.Add(ttl / 3))
-		case errors.Is(err, consul.ErrNoSession):
-			end(fmt.Errorf("the session was ended in Consul: %w: %w", consul.ErrDeposed, err))
-			return
-		default:
-			o.e.tell.met(ctx, err)
-			next = min(pause.Next(), ttl/15)
+			continue
 		}
+		if errors.Is(err, consul.ErrNoSession) {
+			if o.lost(ctx, end) {
+				return
+			}
+			o.e.Log.Debug("Consul does not know the session but counts it as the leader", "error", err)
+		} else {
+			o.e.tell.met(ctx, err)
+		}
+		next = min(pause.Next(), ttl/15)
 	}
 }
 
@@ -137,21 +140,31 @@ func (o *office) renew(ctx context.Context, end func(error)) {
 func (o *office) watch(ctx context.Context, end func(error)) {
 	_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
 		pair, next, err := o.e.Consul.Get(ctx, o.e.Key, index)
-		if err != nil || sessionOf(pair) == o.lease.session {
-			return next, err
+		if err == nil && sessionOf(pair) != o.lease.session && o.lost(ctx, end) {
+			return 0, consul.ErrStop
 		}
-		// A server that lags may not know of us yet; one read that cannot be
-		// stale tells.
-		if pair, err = o.e.Consul.Read(ctx, o.e.Key); err != nil || sessionOf(pair) == o.lease.session {
-			return next, err
-		}
-		why := fmt.Errorf("the leader key was taken away: %w", consul.ErrDeposed)
-		if sessionOf(pair) != "" {
-			why = fmt.Errorf("%s holds the leader key: %w", pair.Value, consul.ErrDeposed)
-		}
-		end(why)
-		return 0, consul.ErrStop
+		return next, err
 	})
+}
+
+// lost makes sure that the key is no longer ours, and ends the term if so. A
+// server that lags, or has just come back and not read its own log yet, shows
+// a past in which we do not lead, and says in good faith that there is no such
+// session; a consistent read waits until it knows.
+func (o *office) lost(ctx context.Context, end func(error)) bool {
+	try, cancel := context.WithTimeout(ctx, o.e.TTL/6)
+	defer cancel()
+	pair, err := o.e.Consul.Read(try, o.e.Key)
+	holder := sessionOf(pair)
+	switch {
+	case err != nil || holder == o.lease.session:
+		return false
+	case holder == "":
+		end(fmt.Errorf("the session was ended or the leader key deleted: %w", consul.ErrDeposed))
+	default:
+		end(fmt.Errorf("%s holds the leader key: %w", pair.Value, consul.ErrDeposed))
+	}
+	return true
 }
 
 // overdue says that a term's work does not return after its end: until it

@@ -28,7 +28,7 @@ type Target struct {
 	Route deployment.Route
 	// Owner is the KV prefix of the agents that own the service's entries.
 	Owner string
-	// Epoch is the leader's: the LockIndex of the agents' lock. A write under
+	// Epoch is the leader's: a number that grows with every term. A write under
 	// a smaller one than the entry carries is refused with ErrDeposed.
 	Epoch uint64
 }

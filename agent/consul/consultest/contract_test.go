@@ -30,12 +30,16 @@ func subject(s *Server) Subject {
 	}
 }
 
-// Nothing that the adapter can do is beyond the contract.
+// Nothing that the adapter asks of Consul is beyond the contract.
 func TestTheContractNamesEveryMethod(t *testing.T) {
 	contract, real := reflect.TypeFor[API](), reflect.TypeFor[*consul.Client]()
 	for i := range real.NumMethod() {
-		if _, ok := contract.MethodByName(real.Method(i).Name); !ok {
-			t.Errorf("%s is not in API", real.Method(i).Name)
+		m := real.Method(i)
+		if m.Type.NumOut() == 1 && m.Type.Out(0) == real {
+			continue // asks nothing: another client
+		}
+		if _, ok := contract.MethodByName(m.Name); !ok {
+			t.Errorf("%s is not in API", m.Name)
 		}
 	}
 }
