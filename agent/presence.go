@@ -107,8 +107,9 @@ func (p *presence) hold(ctx context.Context, id string, c *complaint) error {
 }
 
 // rest renews the session until there is something to write; the error ends
-// it. A renewal that fails for want of an answer is tried again at the next
-// tick: nothing depends on this session but a line in a list.
+// it. Nothing depends on this session but a line in a list: a renewal that
+// fails is tried again at the next tick. That there is no such session, which
+// a server also says that has just come back, is for the next write to tell.
 func (p *presence) rest(ctx context.Context, id string, held bool, changed <-chan struct{}, tick <-chan time.Time) error {
 	for {
 		select {
@@ -119,10 +120,11 @@ func (p *presence) rest(ctx context.Context, id string, held bool, changed <-cha
 		case <-tick:
 		}
 		_, err := p.consul.RenewSession(ctx, id)
-		if err != nil && !errors.Is(err, consul.ErrUnavailable) {
+		switch {
+		case errors.Is(err, consul.ErrUnavailable) && held:
+		case err != nil && !errors.Is(err, consul.ErrNoSession):
 			return err
-		}
-		if !held {
+		case err != nil || !held:
 			return nil
 		}
 	}

@@ -87,7 +87,7 @@ func (a *Agent) services(ctx context.Context) ([]api.Service, error) {
 
 // summary is a service's line, also when its record cannot be read.
 func summary(name string, value []byte) api.Service {
-	record, err := api.ReadRecord(name, value)
+	record, err := deployment.Decode(name, value)
 	if err != nil {
 		return api.Service{Name: name, Active: deployment.None, State: api.Unreadable, Error: err.Error()}
 	}

@@ -11,18 +11,16 @@
 #   nomad job run -var policies=/etc/teal/policies examples/teal.nomad.hcl
 #
 # The binary is expected on the nodes; an artifact block in the task may fetch
-# it. With ACLs the job needs one policy in Nomad and one in Consul: docs/acl.md.
+# it. Where Nomad's ACLs are on, give the agents a token; where Consul's are, a
+# binding rule. Both are in docs/acl.md:
+#
+#   nomad var put nomad/jobs/teal token=$TOKEN
+#   nomad job run -var acl=true -var folder=examples examples/teal.nomad.hcl
 
 variable "teal" {
   type        = string
   description = "Path of the teal binary on the nodes."
   default     = "/usr/local/bin/teal"
-}
-
-variable "driver" {
-  type        = string
-  description = "exec, or raw_exec where a directory of the node is to be read."
-  default     = "raw_exec"
 }
 
 variable "folder" {
@@ -53,6 +51,12 @@ variable "port" {
   type        = number
   description = "Port of /v1/health, /v1/metrics and /v1/status."
   default     = 4680
+}
+
+variable "acl" {
+  type        = bool
+  description = "Nomad's ACLs are on: the agents' token is in the variable nomad/jobs/teal."
+  default     = false
 }
 
 variable "env" {
@@ -90,7 +94,7 @@ job "teal" {
     }
 
     task "teal" {
-      driver       = var.driver
+      driver       = "raw_exec" # docs/operations.md has why
       kill_timeout = "20s"
 
       config {
@@ -98,10 +102,25 @@ job "teal" {
         args    = ["agent", "-config", "local/config.hcl"]
       }
 
-      # The workload's own token as a file, secrets/nomad_token, which the agent
-      # reads again when it changes. The socket wants it even where ACLs are off.
+      # The workload's own token, for Nomad's socket, which wants one even where
+      # ACLs are off, and for the variable below.
       identity {
         file = true
+      }
+
+      # Where Consul's ACLs are on, a token for this workload, in
+      # CONSUL_HTTP_TOKEN. Where they are off, nothing.
+      consul {}
+
+      # Where Nomad's ACLs are on, an identity is not enough: Nomad plans for ACL
+      # tokens only. The agent reads the file again when it changes.
+      dynamic "template" {
+        for_each = var.acl ? ["token"] : []
+        content {
+          destination = "secrets/acl_token"
+          change_mode = "noop"
+          data        = "{{ with nomadVar \"nomad/jobs/teal\" }}{{ .token }}{{ end }}"
+        }
       }
 
       template {
@@ -117,12 +136,12 @@ job "teal" {
           }
 
           consul {
-            address = "${var.consul}" # and CONSUL_HTTP_TOKEN
+            address = "${var.consul}"
           }
 
           nomad {
             address    = "unix://{{ env "NOMAD_SECRETS_DIR" }}/api.sock"
-            token_file = "{{ env "NOMAD_SECRETS_DIR" }}/nomad_token"
+            token_file = "{{ env "NOMAD_SECRETS_DIR" }}/${var.acl ? "acl_token" : "nomad_token"}"
           }
         EOF
       }

@@ -102,10 +102,10 @@ func TestStatusFlagsAgentsThatDiffer(t *testing.T) {
 }
 
 func TestRecordOfANewerAgentIsNotRead(t *testing.T) {
-	if _, err := ReadRecord("api", []byte(`{"format": 99, "name": "api"}`)); err == nil || !strings.Contains(err.Error(), "newer teal") {
+	if _, err := deployment.Decode("api", []byte(`{"format": 99, "name": "api"}`)); err == nil || !strings.Contains(err.Error(), "newer teal") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := ReadRecord("api", []byte(`{`)); err == nil {
+	if _, err := deployment.Decode("api", []byte(`{`)); err == nil {
 		t.Error("garbage was read")
 	}
 }

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -58,22 +56,6 @@ const (
 	Unreadable = "unreadable"
 )
 
-// ReadRecord decodes a service's record as it stands in KV. A record written
-// by a newer agent is an error: what it means is not known here.
-func ReadRecord(name string, value []byte) (deployment.Service, error) {
-	var s deployment.Service
-	if err := json.Unmarshal(value, &s); err != nil {
-		return deployment.Service{}, fmt.Errorf("the record of %s is not readable: %w", name, err)
-	}
-	if s.Format > deployment.Format {
-		return deployment.Service{}, fmt.Errorf("the record of %s has format %d, this teal knows %d: use the newer teal that wrote it", name, s.Format, deployment.Format)
-	}
-	if s.Name == "" {
-		s.Name = name
-	}
-	return s, nil
-}
-
 // Summarise puts one record in a line.
 func Summarise(s deployment.Service) Service {
 	out := Service{
@@ -84,11 +66,13 @@ func Summarise(s deployment.Service) Service {
 		out.Active = deployment.None
 	}
 	switch d := s.Deployment; {
-	case d != nil:
+	case s.InFlight():
 		out.State, out.Since = string(d.State), d.Since
 		out.Deployment, out.Candidate, out.To = d.ID, d.Candidate.Version, d.To
 	case !s.Managed:
 		out.State = Released
+	case d != nil:
+		out.Since = d.Ended
 	}
 	if s.Queued != nil {
 		out.Queued = s.Queued.Version

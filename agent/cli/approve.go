@@ -6,7 +6,6 @@ import (
 
 	"github.com/posener/complete"
 
-	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -78,7 +77,7 @@ func (c *approveCommand) waiting(s *store, svc, asked string) (string, error) {
 	if p == nil {
 		return "", c.unknown(s, svc)
 	}
-	rec, err := api.ReadRecord(svc, p.Value)
+	rec, err := deployment.Decode(svc, p.Value)
 	if err != nil {
 		return "", err
 	}

@@ -10,7 +10,6 @@ import (
 
 	consul "github.com/hashicorp/consul/api"
 
-	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 )
 
@@ -149,7 +148,7 @@ func (f *following) read(ctx context.Context, s *store, p *consul.KVPair) (deplo
 	if p == nil {
 		return deployment.Service{}, nil, outcome{fmt.Sprintf("the record of %s is gone from Consul KV.", f.svc), exitError}
 	}
-	rec, err := api.ReadRecord(f.svc, p.Value)
+	rec, err := deployment.Decode(f.svc, p.Value)
 	if err != nil {
 		return rec, nil, err
 	}

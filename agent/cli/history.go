@@ -9,7 +9,6 @@ import (
 
 	"github.com/posener/complete"
 
-	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 )
 
@@ -108,7 +107,7 @@ func (s *store) history(ctx context.Context, names []string, most int) (all []de
 			continue
 		}
 		known = true
-		rec, err := api.ReadRecord(n, value)
+		rec, err := deployment.Decode(n, value)
 		if err != nil {
 			if len(names) == 1 {
 				return nil, true, err

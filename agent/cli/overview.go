@@ -37,7 +37,7 @@ func (s *store) status(ctx context.Context) (api.Status, error) {
 		if !ok {
 			continue // other keys of a service that has no record
 		}
-		rec, err := api.ReadRecord(name, value)
+		rec, err := deployment.Decode(name, value)
 		if err != nil {
 			lines = append(lines, api.Service{Name: name, Active: deployment.None, State: api.Unreadable, Error: err.Error()})
 			continue

@@ -38,7 +38,7 @@ func (s *store) detail(ctx context.Context, svc string) (*detail, error) {
 	if err != nil || p == nil {
 		return nil, err
 	}
-	rec, err := api.ReadRecord(svc, p.Value)
+	rec, err := deployment.Decode(svc, p.Value)
 	if err != nil {
 		return nil, err
 	}

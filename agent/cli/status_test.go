@@ -116,7 +116,7 @@ func TestStatusOfOne(t *testing.T) {
 
 	golden(t, "status_web", teal(t, "status", "web").out)
 	teal(t, "status", "ap").want(t, exitError, "", "no service ap; did you mean api?")
-	teal(t, "status", "future").want(t, exitError, "", "format 9, this teal knows 1")
+	teal(t, "status", "future").want(t, exitError, "", "has format 9 and this teal knows up to 1")
 }
 
 func TestStatusIsColouredOnlyWherePeopleLook(t *testing.T) {

@@ -67,14 +67,21 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// passedOn is what a Consul agent puts before the answer of the server that it
+// passed a request on to, once for each that did.
+const passedOn = "rpc error making call: "
+
 // away are the texts of answers that say nothing of the request itself:
 // Consul's servers are electing a leader, starting, stopping or throttling.
 var away = []string{
-	"No cluster leader", "no cluster leader", "leadership lost", "node is not the leader",
-	"Raft leader not found", "not ready to serve consistent reads", "rpc error", "rate limit",
-	"No known Consul servers", "connection refused", "i/o timeout", "EOF", "raft is already shutdown",
-	"shutdown", "timeout",
+	"No cluster leader", "no cluster leader", "leadership lost", "leadership transfer in progress", "node is not the leader",
+	"Raft leader not found", "Not ready to serve consistent reads", "Rate limit reached", "rate limit exceeded",
+	"No known Consul servers", "No path to datacenter", "raft is already shutdown", "timed out enqueuing operation",
 }
+
+// broken are the ends of answers that tell of a connection between Consul's
+// own agents. Elsewhere in an answer they may be part of a name.
+var broken = []string{"EOF", "connection refused", "connection reset by peer", "broken pipe", "timeout", "shutdown", "stream closed"}
 
 // lacks finds the rule in Consul's own refusal:
 // "token with AccessorID '…' lacks permission 'key:write' on \"teal/leader\"".
@@ -119,11 +126,24 @@ func kind(code int, body string) error {
 	case code == 429, code == 502, code == 503, code == 504:
 		return ErrUnavailable
 	}
-	if code >= 500 {
-		for _, text := range away {
-			if strings.Contains(body, text) {
-				return ErrUnavailable
-			}
+	if code < 500 {
+		return ErrInvalid
+	}
+	body = strings.TrimPrefix(strings.TrimSpace(body), "Failed request: ") // as the api package says of transactions
+	for strings.HasPrefix(body, passedOn) {
+		body = strings.TrimPrefix(body, passedOn)
+	}
+	if strings.HasPrefix(body, "rpc error") { // it could not be passed on
+		return ErrUnavailable
+	}
+	for _, text := range away {
+		if strings.Contains(body, text) {
+			return ErrUnavailable
+		}
+	}
+	for _, text := range broken {
+		if strings.HasSuffix(body, text) {
+			return ErrUnavailable
 		}
 	}
 	return ErrInvalid

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -47,16 +48,21 @@ func (c *Client) RenewSession(ctx context.Context, id string) (time.Duration, er
 	op := "renew session " + id
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	entry, _, err := c.api.Session().Renew(url.PathEscape(id), c.write(ctx))
-	if err != nil {
-		return 0, sessionGone(wrap(ctx, op, &Rule{"session_prefix", "", "write"}, err))
-	}
-	if entry == nil {
+	// Not by the api package's own Renew, which loses what Consul said.
+	var renewed []api.SessionEntry
+	_, err := c.api.Raw().Write("/v1/session/renew/"+url.PathEscape(id), nil, &renewed, c.write(ctx))
+	if status(err) == http.StatusNotFound {
 		return 0, &Error{Op: op, Kind: ErrNoSession}
 	}
-	ttl, err := time.ParseDuration(entry.TTL)
 	if err != nil {
-		return 0, fmt.Errorf("%s: unusable TTL %q: %w", op, entry.TTL, err)
+		return 0, wrap(ctx, op, &Rule{"session_prefix", "", "write"}, err)
+	}
+	if len(renewed) != 1 {
+		return 0, fmt.Errorf("%s: %d sessions in the answer", op, len(renewed))
+	}
+	ttl, err := time.ParseDuration(renewed[0].TTL)
+	if err != nil {
+		return 0, fmt.Errorf("%s: unusable TTL %q: %w", op, renewed[0].TTL, err)
 	}
 	return ttl, nil
 }

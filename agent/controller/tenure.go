@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -137,16 +136,11 @@ func decodeRecord(svc string, st stored) (deployment.Service, error) {
 	if st.index == 0 {
 		return rec, nil
 	}
-	if err := json.Unmarshal(st.raw, &rec); err != nil {
-		return rec, fmt.Errorf("the record of %s cannot be read (%w): nothing is done to this service; "+
-			"restore the key from a backup, or delete it to have the service looked at anew", svc, err)
+	read, err := deployment.Decode(svc, st.raw)
+	if err != nil {
+		return rec, fmt.Errorf("%w; nothing is done to this service until then; to have it looked at anew, delete the key", err)
 	}
-	if rec.Format > deployment.Format {
-		return rec, fmt.Errorf("the record of %s has format %d, this agent knows up to %d: "+
-			"it was written by a newer teal; nothing is done to this service until this agent is upgraded",
-			svc, rec.Format, deployment.Format)
-	}
-	return rec, nil
+	return read, nil
 }
 
 // quiet says whether a record needs no loop.

@@ -4,7 +4,11 @@
 // every event carries its own time.
 package deployment
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Format is the version of the record this agent writes. A record with a
 // greater one was written by a newer agent and is held, never overwritten.
@@ -54,6 +58,25 @@ type Service struct {
 	Finished []string `json:"finished,omitempty"`
 	// Managed is false once `teal release` has given the service back.
 	Managed bool `json:"managed"`
+}
+
+// Decode reads the record of a service as it stands in KV. The format is looked
+// at first: of a newer record nothing else may make sense here.
+func Decode(name string, raw []byte) (Service, error) {
+	var as struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(raw, &as); err == nil && as.Format > Format {
+		return Service{}, fmt.Errorf("the record of %s has format %d and this teal knows up to %d: a newer teal wrote it; upgrade this one", name, as.Format, Format)
+	}
+	var s Service
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return Service{}, fmt.Errorf("the record of %s cannot be read: %w", name, err)
+	}
+	if s.Name == "" {
+		s.Name = name
+	}
+	return s, nil
 }
 
 // Slot is what runs on a colour.

@@ -858,9 +858,33 @@ func TestConsulForgetsForAMoment(t *testing.T) {
 		// That it says to have ended it is none either.
 		forget(500 * time.Millisecond)
 		giveUp.Store(true)
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second) // and not the TTL
 		if len(w.running()) != 1 || w.count() != 2 {
 			t.Errorf("%d terms, %d now: the key is left to a session of ours\n%s", w.count(), len(w.running()), one.log)
+		}
+		w.settle()
+	})
+}
+
+// The question whether that is so hangs: there is time to ask again.
+func TestConsulForgetsAndHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		one := w.agent("one").run()
+		w.leads("one", time.Second)
+		var renewals, reads atomic.Int64
+		w.server.Intercept(func(c consultest.Call) consultest.Fault {
+			switch {
+			case c.Op == "RenewSession" && renewals.Add(1) == 1:
+				return consultest.Fault{Before: &consul.Error{Op: c.Op, Kind: consul.ErrNoSession}}
+			case c.Op == "Read" && reads.Add(1) == 1:
+				return consultest.Fault{Hang: true}
+			}
+			return consultest.Fault{}
+		})
+		time.Sleep(time.Minute)
+		if n := w.count(); n != 1 || reads.Load() == 0 {
+			t.Errorf("%d terms, asked %d times\n%s", n, reads.Load(), one.log)
 		}
 		w.settle()
 	})

@@ -27,6 +27,9 @@ var (
 	ErrInvalid = errors.New("refused by Nomad")
 )
 
+// noACLToken is what Nomad says of a token that has not the form of its own.
+const noACLToken = "UUID must be 36 characters"
+
 var errNoLeader = errors.New("no cluster leader")
 
 // maxWords bounds what is quoted of Nomad's answers.
@@ -96,7 +99,8 @@ func (r request) failed(ctx context.Context, err error) error {
 
 func kindOf(code int, words string) error {
 	switch {
-	case code == http.StatusForbidden, strings.Contains(words, "Permission denied"), strings.Contains(words, "ACL token not found"):
+	case code == http.StatusForbidden, strings.Contains(words, "Permission denied"), strings.Contains(words, "ACL token not found"),
+		strings.Contains(words, noACLToken):
 		return ErrForbidden
 	case strings.Contains(words, "Enforcing job modify index"):
 		return ErrConflict

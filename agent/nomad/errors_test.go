@@ -48,6 +48,7 @@ func TestKinds(t *testing.T) {
 		{403, "Permission denied", ErrForbidden},
 		{500, "rpc error: Permission denied", ErrForbidden},
 		{403, "ACL token not found", ErrForbidden},
+		{500, "failed to resolve ACL token: acl token lookup failed: index error: UUID must be 36 characters", ErrForbidden},
 		{500, "Enforcing job modify index 0: job already exists", ErrConflict},
 		{500, "Enforcing job modify index 16: job exists with conflicting job modify index: 28", ErrConflict},
 		{500, "1 error occurred:\n\t* job \"exp\" is in nonexistent namespace \"nope\"\n\n", ErrInvalid},

@@ -46,7 +46,13 @@ func (c *Client) Plan(ctx context.Context, job *api.Job) (Plan, error) {
 	op := ask("plan", namespace, id, "submit-job")
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	r, _, err := at.api.Jobs().PlanOpts(job, &api.PlanOptions{Diff: true}, at.writing(limited, namespace))
+	as := at.writing(limited, namespace)
+	r, _, err := at.api.Jobs().PlanOpts(job, &api.PlanOptions{Diff: true}, as)
+	if notForIdentities(err) {
+		as.AuthToken = nobodysToken
+		op.need = `to be an ACL token with ` + op.need + `, because Nomad does not plan for a workload's identity`
+		r, _, err = at.api.Jobs().PlanOpts(job, &api.PlanOptions{Diff: true}, as)
+	}
 	if err != nil {
 		return Plan{}, op.failed(ctx, err)
 	}
@@ -64,6 +70,18 @@ func (c *Client) Plan(ctx context.Context, job *api.Job) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// nobodysToken has the form of an ACL token and is none. While ACLs are off,
+// the Task API's socket takes it, and so does everything behind.
+const nobodysToken = "00000000-0000-0000-0000-000000000000"
+
+// notForIdentities says whether Nomad looked a token up among its ACL tokens
+// and failed, because it is a workload's identity. Plan does so in 1.11.0 even
+// where ACLs are off, and parse where they are on, on an agent that is a
+// server itself.
+func notForIdentities(err error) bool {
+	return err != nil && strings.Contains(err.Error(), noACLToken)
 }
 
 // warnings takes Nomad's multi-line text apart.
@@ -109,6 +127,12 @@ func block(kind, title string, fields []*api.FieldDiff, objects []*api.ObjectDif
 		case "Added":
 			c.lines = append(c.lines, fmt.Sprintf("+ %s: %q", f.Name, f.New))
 		case "Deleted":
+			if title == "Check" && f.Name == "TaskName" {
+				// The server gives a check the task of its service when a job is
+				// registered, but not when one is planned: every plan of such a
+				// job would take it away.
+				continue
+			}
 			c.lines = append(c.lines, fmt.Sprintf("- %s: %q", f.Name, f.Old))
 		case "Edited":
 			c.lines = append(c.lines, fmt.Sprintf("~ %s: %q => %q", f.Name, f.Old, f.New))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/consul/api"
@@ -147,6 +148,9 @@ func (r *entries) Observe(ctx context.Context, t Target) (Observed, error) {
 				Colour: deployment.None, Edited: true, Changes: []string{f.kind() + " does not exist"}}
 		} else {
 			o = inspect(f, e)
+			if more := f.differs(t, e); o.Edited && len(more) > 0 {
+				o.Changes = append(slices.DeleteFunc(o.Changes, func(c string) bool { return c == otherContent }), more...)
+			}
 		}
 		o.Changes = append(o.Changes, before...)
 		o.Edited = len(o.Changes) > 0

@@ -29,11 +29,16 @@ type form interface {
 	blank(t Target) api.ConfigEntry
 	// pinned lists what of a person's edit Teal cannot carry.
 	pinned(e api.ConfigEntry) []string
+	// differs says in what an edited entry is not what the record keeps.
+	differs(t Target, e api.ConfigEntry) []string
 	// adds says what our part of an entry is, for a plan.
 	adds(e api.ConfigEntry) string
 	// notes lists what a person should know of an edit that is carried.
 	notes(e api.ConfigEntry) []string
 }
+
+// otherContent is said of an edit of which no more is known.
+const otherContent = "its content is not what Teal wrote"
 
 // inspect says what an entry says.
 func inspect(f form, e api.ConfigEntry) Observed {
@@ -49,7 +54,7 @@ func inspect(f form, e api.ConfigEntry) Observed {
 	case m.owner == "" || m.digest == "":
 		o.Changes = append(o.Changes, "Teal's marks in Meta are gone")
 	case m.digest != digest:
-		o.Changes = append(o.Changes, "its content is not what Teal wrote")
+		o.Changes = append(o.Changes, otherContent)
 	}
 	if m.colour.Valid() && colour != m.colour {
 		o.Changes = append(o.Changes, fmt.Sprintf("Teal sent requests to %s, it sends them to %s", m.colour, colour))

@@ -107,7 +107,7 @@ func (c *Cluster) consulReady(ctx context.Context, s *Server) error {
 	if err != nil {
 		return err
 	}
-	if nodes.AggregatedStatus() != "passing" {
+	if len(nodes) == 0 || nodes.AggregatedStatus() != "passing" { // no checks count as passing
 		return fmt.Errorf("%s: its node is not in the catalog yet", s.Name)
 	}
 	// Without a certificate authority proxies are told nothing.

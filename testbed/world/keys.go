@@ -8,7 +8,6 @@ import (
 
 	consulapi "github.com/hashicorp/consul/api"
 
-	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -68,7 +67,7 @@ func (s *Site) Record(ctx context.Context, service string) (deployment.Service, 
 	if value == "" {
 		return deployment.Service{}, fmt.Errorf("there is no record of %s", service)
 	}
-	return api.ReadRecord(service, []byte(value))
+	return deployment.Decode(service, []byte(value))
 }
 
 // AwaitRecord waits until a service's record is as wanted.
@@ -78,7 +77,7 @@ func (s *Site) AwaitRecord(ctx context.Context, service string, wanted func(depl
 		if pair == nil {
 			return false
 		}
-		rec, err := api.ReadRecord(service, pair.Value)
+		rec, err := deployment.Decode(service, pair.Value)
 		if err != nil {
 			return false
 		}

@@ -154,12 +154,27 @@ func (s *state) warm(l outbound) (now active, ok bool) {
 	return active{routes: routes}, ok
 }
 
+// warmed says whether the endpoints of every cluster have come, be they none.
+func (s *state) warmed() bool {
+	for name := range s.clusters {
+		if _, ok := s.endpoints[name]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
 // wanted are the names to subscribe to, by type.
 func (s *state) wanted() map[string]map[string]bool {
 	routes := map[string]bool{}
 	for _, l := range s.listeners {
 		if l.rds != "" {
 			routes[l.rds] = true
+		}
+	}
+	for name := range s.routes { // no listener wants them any more
+		if !routes[name] {
+			delete(s.routes, name)
 		}
 	}
 	clusters := make(map[string]bool, len(s.clusters))

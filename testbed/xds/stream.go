@@ -20,8 +20,9 @@ var envoyVersion = &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 34, Patc
 // stream is one conversation of delta ADS.
 type stream struct {
 	ads        discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
-	subscribed map[string]map[string]bool // by type; wildcards are not in here
-	answered   map[string]bool            // types that sent their first response
+	subscribed map[string]map[string]bool         // by type; wildcards are not in here
+	answered   map[string]bool                    // types that sent their first response
+	held       *discoveryv3.DeltaDiscoveryRequest // acknowledgement of clusters
 }
 
 func openStream(ctx context.Context, conn *grpc.ClientConn, proxy, caller, token string) (*stream, error) {
@@ -68,10 +69,27 @@ func (s *stream) next(known *state) (kind string, at time.Time, err error) {
 		ack.ErrorDetail = &statusv1.Status{Code: 3, Message: err.Error()} // invalid argument
 	}
 	s.answered[kind] = true
-	if err := s.ads.Send(ack); err != nil {
+	if kind == clusterType {
+		s.held = ack
+	} else if err := s.ads.Send(ack); err != nil {
 		return "", time.Time{}, err
 	}
-	return kind, at, s.subscribe(known.wanted())
+	if err := s.subscribe(known.wanted()); err != nil {
+		return "", time.Time{}, err
+	}
+	return kind, at, s.acknowledgeClusters(known)
+}
+
+// acknowledgeClusters sends the acknowledgement of clusters once all of them
+// have their endpoints, as Envoy does: Consul holds back the routes that may
+// lead to them until then.
+func (s *stream) acknowledgeClusters(known *state) error {
+	if s.held == nil || !known.warmed() {
+		return nil
+	}
+	ack := s.held
+	s.held = nil
+	return s.ads.Send(ack)
 }
 
 func (s *stream) subscribe(wanted map[string]map[string]bool) error {

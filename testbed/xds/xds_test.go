@@ -135,32 +135,40 @@ func TestTCPServiceFollowsTheDefaultSubset(t *testing.T) {
 }
 
 // A service that gets its first routes, and loses them again, can be reached
-// all the while: a listener goes on with what it had until its new routes are
-// there.
-func TestListenerWarmsUntilItsRoutesAreThere(t *testing.T) {
+// all the while, as with Envoy: clusters are acknowledged once they have their
+// endpoints, and a listener goes on with what it had until its new routes are
+// there. The resolver's default subset has to come last: it takes the cluster
+// away that the old listener leads to.
+func TestFirstRoutesLoseNothing(t *testing.T) {
 	setUp(t, "bare", "http")
-	remove := func() {
-		for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver} {
-			if _, err := shared.ConsulClient().ConfigEntries().Delete(kind, "bare", nil); err != nil {
-				t.Fatal(err)
-			}
+	remove := func(kind string) {
+		if _, err := shared.ConsulClient().ConfigEntries().Delete(kind, "bare", nil); err != nil {
+			t.Fatal(err)
 		}
 	}
-	remove()
+	remove(consulapi.ServiceRouter)
+	remove(consulapi.ServiceResolver)
 	var log changes
 	f := follow(t, "bare", &log)
 	wait(t, f, func(x xds.Table) bool { return reachable(x, "") })
 	log.reset()
+	open := resolver("bare")
+	open.DefaultSubset = ""
+	clusters := func(n int) func(xds.Table) bool { return func(x xds.Table) bool { return len(x.Clusters) == n } }
 	for range 3 {
-		write(t, resolver("bare"))
+		write(t, open)
 		write(t, router("bare", "blue"))
 		wait(t, f, func(x xds.Table) bool { return reachable(x, "blue") && x.Subset() == "blue" })
-		remove()
-		wait(t, f, func(x xds.Table) bool { return reachable(x, "") && x.Subset() == "" })
+		write(t, resolver("bare"))
+		wait(t, f, clusters(2))
+		remove(consulapi.ServiceRouter)
+		remove(consulapi.ServiceResolver)
+		wait(t, f, func(x xds.Table) bool { return reachable(x, "") && len(x.Clusters) == 1 })
 	}
+	kinds := log.kinds()
 	for i, x := range log.tables() {
 		if !reachable(x, "") && !reachable(x, "blue") {
-			t.Errorf("after change %d (%s) nothing is reachable: %+v", i+1, log.kinds()[i], x)
+			t.Errorf("after change %d of %v nothing is reachable", i+1, kinds)
 		}
 	}
 }
