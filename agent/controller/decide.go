@@ -65,11 +65,12 @@ func decide(rec deployment.Service, a appraisal, k ask) intent {
 	return rest
 }
 
-// decideIdle is for a service without a release in flight.
+// decideIdle is for a service without a release in flight. A version that ran
+// before goes the full way again: the soak is over, and with it what was known
+// of it (PEERS 6). An operator may still go back to it by hand.
 func decideIdle(rec deployment.Service, a appraisal, k ask) intent {
 	c := a.candidate
 	idle := rec.Active.Other()
-	slot, occupied := rec.Slots[idle]
 	switch {
 	case rec.Active.Valid() && rec.Slots[rec.Active].Hash == c.Hash:
 		events := []deployment.Event{seen(c, k)}
@@ -83,12 +84,6 @@ func decideIdle(rec deployment.Service, a appraisal, k ask) intent {
 		return intent{events: events, say: say}
 	case !a.pol.Auto && !k.order && !k.queued:
 		return intent{say: fmt.Sprintf("%s waits for teal deploy: the policy says auto = false", named(c))}
-	case occupied && slot.Hash == c.Hash && !slot.Scaled && rec.Active.Valid() && (slot.Proof == c.Proof() || slot.Adopted):
-		// It runs, and its passes still hold: one write.
-		ev := k.event(deployment.Switch)
-		ev.ID, ev.Candidate = k.newID(), &c
-		return intent{events: []deployment.Event{ev, seen(c, k)}, id: ev.ID,
-			say: fmt.Sprintf("%s still runs on %s and its gates have passed: traffic goes back to it", named(c), idle)}
 	}
 	return begin(c, idle, k)
 }

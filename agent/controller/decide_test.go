@@ -154,26 +154,11 @@ func TestPreviousVersionAgain(t *testing.T) {
 	s := adopted(t).to("2.0.0", deployment.Soaking)
 	s.want(s.edit("1.0.0"), "rollback mark-seen", deployment.RollingBack, "2.0.0")
 
-	s = adopted(t).to("2.0.0", deployment.Watching).to2("1.0.0")
-	s.want(s.edit("1.0.0"), "switch mark-seen", deployment.CuttingOver, "1.0.0")
+	s = adopted(t).to("2.0.0", deployment.Done) // after the soak: the full way
+	s.want(s.edit("1.0.0"), "begin", deployment.Preparing, "1.0.0")
 
 	s = adopted(t).to("2.0.0", deployment.Gating)
 	s.want(s.edit("1.0.0"), "abort mark-seen", "idle", "")
-}
-
-// to2 ends the release in flight well.
-func (s *story) to2(string) *story {
-	return s.step(deployment.Event{Kind: deployment.WatchPass}, deployment.Event{Kind: deployment.SoakEnd}, deployment.Event{Kind: deployment.Retired, Then: "keep"})
-}
-
-// After the soak a version that stood still for long has passes for another
-// policy: the full way.
-func TestKeptVersionUnderAnotherPolicyIsProvenAnew(t *testing.T) {
-	s := adopted(t).to("2.0.0", deployment.Done).to("3.0.0", deployment.Done)
-	if s.rec.Active != deployment.Blue || s.rec.Slots[deployment.Green].Version != "2.0.0" {
-		t.Fatalf("%+v", s.rec)
-	}
-	s.want(s.edit("2.0.0", otherPolicy), "begin", deployment.Preparing, "2.0.0")
 }
 
 // What a trigger found bad does not come back by an edit without its gates.

@@ -38,7 +38,8 @@ func (t *tenure) watchJobs(ctx context.Context) error {
 	return nil
 }
 
-// jobEvent finds the service a job belongs to.
+// jobEvent finds the service a job belongs to. The event itself proves nothing:
+// Nomad repeats what is in its buffer to whoever connects.
 func (t *tenure) jobEvent(ev nomad.Event) {
 	t.mu.Lock()
 	svc, ok := t.jobs[jobKey(ev.Namespace, ev.ID)]
@@ -48,24 +49,84 @@ func (t *tenure) jobEvent(ev nomad.Event) {
 	}
 	job := ev.Job
 	if job == nil { // purged
-		yes := true
-		job = &nomadapi.Job{ID: &ev.ID, Namespace: &ev.Namespace, Stop: &yes}
+		job = absent(ev.Namespace, ev.ID)
 	}
 	t.post(svc, jobChanged{job})
 }
 
-// jobChanged holds the service when somebody else stopped or replaced a
-// colour's job. What Teal does itself is not mistaken for that: the record
-// says beforehand what will be done.
-func (l *loop) jobChanged(ctx context.Context, job *nomadapi.Job) error {
+func absent(namespace, id string) *nomadapi.Job {
+	yes := true
+	return &nomadapi.Job{ID: &id, Namespace: &namespace, Stop: &yes}
+}
+
+// jobChanged has the service's jobs looked at when an event does not fit what
+// the record says.
+func (l *loop) jobChanged(ctx context.Context, job *nomadapi.Job) {
+	held := l.rec.Held != nil && l.rec.Held.Cause == deployment.JobEdited
+	if !l.rec.Managed || l.drift(job) == "" && !held {
+		return
+	}
+	l.lookAtJobs(ctx)
+}
+
+// lookAtJobs reads the service's jobs beside the loop.
+func (l *loop) lookAtJobs(ctx context.Context) {
+	if l.look4jobs != nil {
+		l.lookAgain = true
+		return
+	}
+	rec := l.rec
+	l.look4jobs = l.start(ctx, func(ctx context.Context, w *work) {
+		if jobs, err := l.presentJobs(ctx, rec); err == nil {
+			l.t.post(l.svc, jobsSeen{w, jobs})
+		}
+	})
+}
+
+// presentJobs reads every job that may be the service's, as it is now.
+func (l *loop) presentJobs(ctx context.Context, rec deployment.Service) ([]*nomadapi.Job, error) {
+	var jobs []*nomadapi.Job
+	for colour, slot := range rec.Slots {
+		ids := []string{slot.Job}
+		if plain, ok := plainID(slot.Job, colour); ok && !slot.Adopted {
+			ids = append(ids, plain)
+		}
+		for _, id := range ids {
+			var job *nomadapi.Job
+			err := retry(ctx, l.log, "look at job "+id, func(ctx context.Context) error {
+				var err error
+				job, err = l.t.c.cfg.Nomad(slot.Region).Job(ctx, slot.Namespace, id)
+				return finalUnlessAway(err)
+			})
+			if err != nil {
+				return nil, err
+			}
+			if job == nil {
+				job = absent(slot.Namespace, id)
+			}
+			jobs = append(jobs, job)
+		}
+	}
+	return jobs, nil
+}
+
+// jobsSeen holds the service when somebody else stopped or replaced a colour's
+// job, and lifts the hold when that is mended. What Teal does itself is not
+// mistaken for that: the record says beforehand what will be done.
+func (l *loop) jobsSeen(ctx context.Context, jobs []*nomadapi.Job) error {
 	if !l.rec.Managed || l.order != nil {
 		return nil
 	}
-	what := l.drift(job)
+	what := ""
+	for _, job := range jobs {
+		if what = l.drift(job); what != "" {
+			break
+		}
+	}
 	held := l.rec.Held
 	switch {
 	case what == "" && held != nil && held.Cause == deployment.JobEdited:
-		return l.apply(ctx, nil, deployment.Event{Kind: deployment.Unhold, At: time.Now(), By: self, Reason: "job " + value(job.ID) + " is as Teal wrote it again"})
+		return l.apply(ctx, nil, deployment.Event{Kind: deployment.Unhold, At: time.Now(), By: self, Reason: "the jobs are as Teal wrote them again"})
 	case what == "" || held != nil && held.Reason == what:
 		return nil
 	}
@@ -93,7 +154,7 @@ func (l *loop) drift(job *nomadapi.Job) string {
 			return fmt.Sprintf("job %s (%s) was registered anew by somebody else: what runs there is not %s any more; "+
 				"put the change into the policy's jobspec instead, and teal deploy", id, colour, orUnknown(slot.Version))
 		case colour == l.rec.Active && !maps.Equal(jobspec.Counts(job), slot.Counts):
-			l.log.Info("the active colour was scaled by somebody else", "job", id, "counts", jobspec.Counts(job))
+			l.log.Debug("the active colour was scaled by somebody else", "job", id, "counts", jobspec.Counts(job))
 		}
 		return ""
 	}

@@ -28,7 +28,7 @@ func gistOf(rec deployment.Service, err error) gist {
 	}
 	for colour, slot := range rec.Slots {
 		g.jobs = append(g.jobs, jobKey(slot.Namespace, slot.Job))
-		if plain, ok := strings.CutSuffix(slot.Job, "-"+string(colour)); ok && !slot.Adopted {
+		if plain, ok := plainID(slot.Job, colour); ok && !slot.Adopted {
 			// Somebody may run the jobspec by hand beside the colours.
 			g.jobs = append(g.jobs, jobKey(slot.Namespace, plain))
 		}
@@ -70,4 +70,9 @@ func (t *tally) add(g gist, n int) {
 	if g.state != "" {
 		t.states[g.state] += n
 	}
+}
+
+// plainID is the jobspec's own ID of a colour's job.
+func plainID(job string, colour deployment.Colour) (id string, ok bool) {
+	return strings.CutSuffix(job, "-"+string(colour))
 }

@@ -40,7 +40,11 @@ type loop struct {
 	handover *work // of the jobs, beside it
 	errand   *work // of an edited policy or a command that needs Nomad or time
 	chore    *work // stops kept candidates
-	feed     *feed // the service's instances, while a release is in flight
+	// look4jobs reads the service's jobs after a suspicious event; lookAgain
+	// says that another came meanwhile.
+	look4jobs *work
+	lookAgain bool
+	feed      *feed // the service's instances, while a release is in flight
 	// order is the command that the errand is for, nil for an edited policy.
 	order   *command
 	waiting []command // that need an errand of their own
@@ -59,8 +63,12 @@ type (
 	resumeNow    struct{}
 	policyEdited struct{}
 	routeChanged struct{}
-	jobChanged   struct{ job *nomadapi.Job } // somebody else than this term wrote it
-	command      struct {
+	jobChanged   struct{ job *nomadapi.Job } // an event told of it
+	jobsSeen     struct {
+		from *work
+		jobs []*nomadapi.Job
+	}
+	command struct {
 		pair *consulapi.KVPair
 		verb kv.Verb
 		kv.Command
@@ -191,7 +199,18 @@ func (l *loop) handle(ctx context.Context, m message) error {
 	case routeChanged:
 		return l.routeChanged(ctx)
 	case jobChanged:
-		return l.jobChanged(ctx, m.job)
+		l.jobChanged(ctx, m.job)
+	case jobsSeen:
+		if m.from != l.look4jobs {
+			return nil
+		}
+		l.look4jobs = nil
+		if l.lookAgain {
+			l.lookAgain = false
+			l.lookAtJobs(ctx)
+			return nil
+		}
+		return l.jobsSeen(ctx, m.jobs)
 	case alarm:
 		l.stopKept(ctx)
 	}
@@ -236,7 +255,7 @@ func (l *loop) reported(ctx context.Context, m report) error {
 
 // idle says whether the loop may go away.
 func (l *loop) idle() bool {
-	return l.work == nil && l.handover == nil && l.errand == nil && l.chore == nil && (l.broken != nil || quiet(l.rec))
+	return l.work == nil && l.handover == nil && l.errand == nil && l.chore == nil && l.look4jobs == nil && (l.broken != nil || quiet(l.rec))
 }
 
 // ensure makes the work that is running match what the record asks for.
@@ -291,6 +310,7 @@ func (l *loop) stopAll() {
 	l.handover.stop()
 	l.errand.stop()
 	l.chore.stop()
+	l.look4jobs.stop()
 	l.feed.stop()
 }
 

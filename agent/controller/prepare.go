@@ -21,6 +21,7 @@ import (
 func (j job) prepare(ctx context.Context) {
 	l := j.l
 	var events []deployment.Event
+	tries := 0
 	err := retry(ctx, l.log, "prepare the release", func(ctx context.Context) error {
 		events = nil
 		counts, err := j.liveCounts(ctx)
@@ -46,6 +47,9 @@ func (j job) prepare(ctx context.Context) {
 			return finalUnlessAway(err)
 		}
 		if len(plan.Failures) > 0 && !j.freesRoom() {
+			if tries++; tries < planTries {
+				return errNoRoom // what is just ending may make room, and ports are drawn by lot
+			}
 			return final(fmt.Errorf("Nomad cannot place a second full copy of %s beside %s: %s",
 				*rendered.ID, j.d.From, strings.Join(plan.FailureLines(), "; ")))
 		}
@@ -68,6 +72,11 @@ func (j job) prepare(ctx context.Context) {
 	}
 	j.sayAll(events...)
 }
+
+// planTries is how often Nomad is asked for room before it counts as missing.
+const planTries = 4
+
+var errNoRoom = errors.New("Nomad finds no room for a second full copy at this moment")
 
 // liveCounts are the active colour's counts as they are now: where an
 // autoscaler moves them, the candidate starts as large.

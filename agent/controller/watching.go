@@ -26,10 +26,11 @@ func (j job) watch(ctx context.Context) {
 }
 
 // soak keeps the previous colour whole. Consul's health of the active colour
-// may still take traffic back.
+// may still take traffic back. A first release has nothing to keep whole, and
+// the next version must not wait for that.
 func (j job) soak(ctx context.Context) {
 	soakFor := time.Duration(0)
-	if j.pol != nil {
+	if j.pol != nil && j.d.From.Valid() {
 		soakFor = j.pol.Soak.For
 	}
 	j.observe(ctx, nil, time.Second, j.d.Since.Add(soakFor), deployment.SoakEnd)
