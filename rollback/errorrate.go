@@ -19,7 +19,7 @@ type errorsJudge struct {
 	source   string
 	counters counters
 	window   window
-	now      time.Time // never goes back
+	now      time.Time
 	seen     sight
 }
 
@@ -36,9 +36,7 @@ type sight struct {
 
 // Observe implements Judge. An observation without a scrape ages the window.
 func (j *errorsJudge) Observe(o Observation) Judgement {
-	if o.At.After(j.now) {
-		j.now = o.At
-	}
+	j.now = o.At
 	if scrapes, ok := o.Scrapes[j.source]; ok {
 		j.take(o, scrapes)
 	}

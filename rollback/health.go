@@ -65,7 +65,7 @@ func (h *healthJudge) Observe(o Observation) Judgement {
 	if expected <= 0 {
 		expected = h.most // nobody knows better
 	}
-	// Less a little, for 0.7 of 10 is not quite 7 in binary.
+	// Less a little: 0.56 of 25 is a little more than 14 in binary.
 	need := max(1, int(math.Ceil(h.MinPassing*float64(expected)-1e-9)))
 	j := Judgement{Figures: map[string]float64{
 		"passing": float64(c.passing), "warning": float64(c.warning), "known": float64(c.known),
@@ -100,7 +100,7 @@ func (h *healthJudge) Observe(o Observation) Judgement {
 		j.Reason = fmt.Sprintf("%s, and at least %d have to; it has been so for %s", said, need, brief(h.short))
 	case serving < need:
 		j.Reason = fmt.Sprintf("%s, and at least %d have to; this is put up with for %s, of which %s have passed", said, need, brief(h.For), brief(h.short))
-	case expected > 0 && c.passing >= expected:
+	case c.passing >= expected:
 		j.Verdict = Fine
 		j.Reason = said
 	default:

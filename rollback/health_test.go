@@ -38,8 +38,8 @@ func TestHealthAtOneLook(t *testing.T) {
 		{"one of three, the others are gone", "p", 3, 0.5, bad},
 		{"one of many, and any is enough", "pccccccccc", 10, 0, unknown},
 		{"none, and any is enough", "cc", 2, 0, bad},
-		{"seven of ten, and 0.7 is enough", "pppppppccc", 10, 0.7, unknown},
-		{"six of ten, and 0.7 is not had", "ppppppcccc", 10, 0.7, bad},
+		{"14 of 25, and 0.56 is enough", "pppppppppppppp" + "ccccccccccc", 25, 0.56, unknown},
+		{"13 of 25, and 0.56 is not had", "ppppppppppppp" + "cccccccccccc", 25, 0.56, bad},
 		{"a warning is not lost, and not fine", "pw", 2, 1, unknown},
 		{"nobody knows of one how it fares", "p?", 2, 1, unknown},
 		{"nobody knows of any how it fares", "??", 2, 1, unknown},
@@ -52,6 +52,31 @@ func TestHealthAtOneLook(t *testing.T) {
 		got := j.Observe(rollback.Observation{At: began.Add(time.Second), Active: colour(c.instances), Expected: c.expected})
 		if got.Verdict != c.want || got.Reason == "" {
 			t.Errorf("%s: %s (%s), want %s", c.name, got.Verdict, got.Reason, c.want)
+		}
+	}
+}
+
+// Where nobody knows how many are expected, it is as many as there once were.
+func TestHealthWhenNobodyKnowsHowMany(t *testing.T) {
+	j := rollback.Health{MinPassing: 0.5}.Begin()
+	for i, c := range []struct {
+		instances string
+		want      rollback.Verdict
+	}{{"pppp", fine}, {"ppp", unknown}, {"pp", unknown}, {"p", bad}} {
+		got := j.Observe(rollback.Observation{At: began.Add(time.Duration(i) * time.Second), Active: colour(c.instances)})
+		if got.Verdict != c.want {
+			t.Errorf("%s: %s (%s), want %s", c.instances, got.Verdict, got.Reason, c.want)
+		}
+	}
+}
+
+// However few are enough, none is not, also for who never saw any.
+func TestHealthOfTheDead(t *testing.T) {
+	j := rollback.Health{MinPassing: 0, For: time.Second}.Begin()
+	for i, want := range []rollback.Verdict{unknown, bad} {
+		got := j.Observe(rollback.Observation{At: began.Add(time.Duration(i) * time.Second), Active: colour("cc"), Expected: 2})
+		if got.Verdict != want {
+			t.Errorf("look %d: %s (%s), want %s", i, got.Verdict, got.Reason, want)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package rollback
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // steps is how finely a window is remembered, whatever its length and however
 // often something is added.
@@ -20,21 +23,22 @@ type tally struct {
 
 // add notes what was counted up to now.
 func (w *window) add(now time.Time, requests, errors float64) {
-	if n := len(w.entries); n > 0 && now.Sub(w.entries[n-1].at) < w.length/steps {
-		w.entries[n-1].requests += requests
-		w.entries[n-1].errors += errors
-		return
+	if n := len(w.entries); n > 0 {
+		last := &w.entries[n-1]
+		if since := now.Sub(last.at); since >= 0 && since < w.length/steps {
+			last.requests += requests
+			last.errors += errors
+			return
+		}
 	}
 	w.entries = append(w.entries, tally{now, requests, errors})
 }
 
 // sum is what was counted within the window that ends now. What lies before it
-// is dropped.
+// is dropped, and so is what lies behind it, by a clock that was set back since.
 func (w *window) sum(now time.Time) (requests, errors float64) {
 	from := now.Add(-w.length)
-	for len(w.entries) > 0 && !w.entries[0].at.After(from) {
-		w.entries = w.entries[1:]
-	}
+	w.entries = slices.DeleteFunc(w.entries, func(t tally) bool { return !t.at.After(from) || t.at.After(now) })
 	for _, e := range w.entries {
 		requests += e.requests
 		errors += e.errors

@@ -24,6 +24,18 @@ func TestWindowIsBounded(t *testing.T) {
 	}
 }
 
+// A clock that is set back does not make the window as long as the step was.
+func TestWindowWithAClockSetBack(t *testing.T) {
+	w := window{length: 10 * time.Second}
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	w.add(at, 100, 100)
+	at = at.Add(-time.Hour)
+	w.add(at, 5, 1)
+	if requests, errors := w.sum(at); requests != 5 || errors != 1 {
+		t.Errorf("%v requests and %v errors, want 5 and 1", requests, errors)
+	}
+}
+
 // What lies further back than the window is not of it, to the moment.
 func TestWindowEnds(t *testing.T) {
 	w := window{length: 10 * time.Second}

@@ -45,6 +45,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 	defer cancel()
 	w := rollback.NewWatch(triggers)
 	guard := wayBack{job: j, beside: &beside}
+	began := time.Now()
 	over := time.NewTimer(time.Until(end))
 	defer over.Stop()
 	ended := false
@@ -60,7 +61,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict) {
 				return
 			}
-			if ended && j.mayEnd(w, verdict, good) {
+			if ended && j.mayEnd(w, verdict, good, time.Since(began)) {
 				return
 			}
 		}
@@ -100,13 +101,20 @@ func (j job) scrapeEvery(ctx context.Context, interval time.Duration, from map[r
 	}
 }
 
+// firstSight is how long a watch that begins anew, under another leader, may
+// take to see that all is well before it holds for want of that.
+const firstSight = 10 * time.Second
+
 // mayEnd reports the good end, unless something forbids it: a pause, a hold,
 // or a trigger that never had enough to go by. Unknown is not a pass.
-func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind) bool {
+func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched time.Duration) bool {
 	if j.now().Blocked() != nil {
 		return false
 	}
 	if never := w.NeverFine(); len(never) > 0 {
+		if watched < firstSight {
+			return false // the agent was restarted near the end: let it see something
+		}
 		j.say(deployment.Event{Kind: deployment.Hold, Reason: fmt.Sprintf(
 			"the watch is over and trigger %s has not seen enough to say that all is well (%s); teal resume accepts it as it is, teal rollback goes back",
 			never[0], verdict.Reason), OnResume: good})
@@ -143,7 +151,7 @@ func (j job) takeBack(v view, verdict rollback.Decision) bool {
 func (j job) observation(v view, scrapes map[string][]rollback.Scrape) rollback.Observation {
 	loose := j.rec.Route.Loose
 	return rollback.Observation{
-		At: time.Now(), HealthErr: v.err, Expected: j.rec.Slots[j.d.To].Expected,
+		At: time.Now(), HealthErr: v.err, Expected: j.now().Slots[j.d.To].Expected,
 		Active: v.of(j.d.To, loose), Previous: v.of(j.d.From, loose),
 		Scrapes: scrapes,
 	}

@@ -130,7 +130,7 @@ func address(i deployment.Instance, source rollback.ScrapeSource) (string, error
 		port = n
 	}
 	if i.Address == "" || port == 0 {
-		return "", errors.New("Consul knows no address and port for it")
+		return "", errors.New("no address and port of it are known to Consul")
 	}
 	return "http://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + source.Path, nil
 }
