@@ -26,6 +26,7 @@ import (
 type Agent struct {
 	options  Options
 	settings settings.Settings // as at the start; most need a restart to change
+	config   fingerprint       // of the config file they were read from
 	since    time.Time
 	keys     kv.Keys
 	log      hclog.Logger
@@ -54,12 +55,13 @@ func Run(ctx context.Context, o Options) error {
 // New reads the settings and wires an agent. It asks no server and starts
 // nothing: Consul and Nomad need not be there yet.
 func New(o Options) (*Agent, error) {
+	config := textSum(o.Config) // before it is read: no edit falls between
 	s, err := o.load()
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{
-		options: o, settings: *s, since: time.Now().UTC(), keys: kv.NewKeys(s.Prefix),
+		options: o, settings: *s, config: config, since: time.Now().UTC(), keys: kv.NewKeys(s.Prefix),
 		log: newLog(o, s), facts: newBoard(), metrics: api.NewMetrics(o.Version),
 	}
 	if a.consul, err = newConsul(s, a.log.Named("consul")); err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -44,11 +46,12 @@ func (a *Agent) differs(ctx context.Context, leader, digest string) bool {
 	return json.Unmarshal(pair.Value, &info) == nil && info.Name == leader && info.Policies != digest
 }
 
-// watchNomad asks Nomad from time to time whether it is there, and tells when
-// that changes.
+// nomadEvery is how often Nomad is asked whether it is there.
+const nomadEvery = 10 * time.Second
+
+// watchNomad asks Nomad from time to time whether it is there.
 func (a *Agent) watchNomad(ctx context.Context) error {
-	log := a.log.Named("nomad")
-	var away time.Time
+	nomad := remote{log: a.log.Named("nomad")}
 	tick := time.NewTicker(nomadEvery)
 	defer tick.Stop()
 	for {
@@ -58,19 +61,10 @@ func (a *Agent) watchNomad(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		says := api.OK
-		switch {
-		case err != nil:
-			says = err.Error()
+		if err != nil {
 			a.metrics.NomadError("ping")
-			if away.IsZero() {
-				away = time.Now()
-				log.Warn("Nomad does not answer; releases wait for it, traffic and rollback do not", "error", err)
-			}
-		case !away.IsZero():
-			log.Info("Nomad answers again", "after", time.Since(away).Round(time.Millisecond).String())
-			away = time.Time{}
 		}
+		says := nomad.says(err)
 		a.facts.update(func(f *facts) { f.nomad = says })
 		select {
 		case <-ctx.Done():
@@ -80,5 +74,24 @@ func (a *Agent) watchNomad(ctx context.Context) error {
 	}
 }
 
-// nomadEvery is how often Nomad is asked whether it is there.
-const nomadEvery = 10 * time.Second
+// remote is a Nomad that comes and goes; both are told once.
+type remote struct {
+	log  hclog.Logger
+	away time.Time // since when; zero: it is there
+}
+
+// says is how it is, for health.
+func (r *remote) says(err error) string {
+	switch {
+	case err != nil && r.away.IsZero():
+		r.away = time.Now()
+		r.log.Warn("Nomad does not answer; releases wait for it, traffic and rollback do not", "error", err)
+	case err == nil && !r.away.IsZero():
+		r.log.Info("Nomad answers again", "after", time.Since(r.away).Round(time.Millisecond).String())
+		r.away = time.Time{}
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return api.OK
+}

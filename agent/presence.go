@@ -29,8 +29,8 @@ type presence struct {
 	name   string
 	ttl    time.Duration
 	check  string // the session is bound to it; empty: only to TTL and node
-	// refused is told when Consul does not know the check, or ended the
-	// session.
+	// refused is told when Consul refuses a session, which it does while it
+	// does not know the check.
 	refused func()
 	info    func() (kv.AgentInfo, <-chan struct{})
 	log     hclog.Logger
@@ -55,7 +55,7 @@ func (p *presence) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if errors.Is(err, consul.ErrInvalid) || errors.Is(err, consul.ErrNoSession) {
+		if errors.Is(err, consul.ErrInvalid) {
 			p.refused()
 		}
 		complaint.about(err)

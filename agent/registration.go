@@ -118,7 +118,7 @@ func (r *registration) keep(ctx context.Context, c *complaint, register func(con
 		}
 		if until(ctx, c, register) {
 			last = time.Now()
-			r.log.Info("registered again: Consul ended this agent's sessions or did not know its checks", "id", r.id)
+			r.log.Info("registered again: Consul no longer knew this agent's checks", "id", r.id)
 		}
 	}
 }

@@ -16,7 +16,7 @@ func (a *Agent) reloads(ctx context.Context) error {
 	edited := make(chan struct{}, 1)
 	if a.options.Config != "" {
 		g.Go(func() error {
-			return watchFile(ctx, a.options.Config, a.log, func() {
+			return watchFile(ctx, a.options.Config, a.config, a.log, func() {
 				select {
 				case edited <- struct{}{}:
 				default:

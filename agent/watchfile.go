@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -20,10 +22,10 @@ const (
 	poll = 30 * time.Second
 )
 
-// watchFile calls edited after each change of a file's text, until ctx ends.
-// The directories are watched in which a replacement would show: the file's
-// own, and that of the file it links to.
-func watchFile(ctx context.Context, path string, log hclog.Logger, edited func()) error {
+// watchFile calls edited after each change of a file's text since it was last,
+// until ctx ends. The directories are watched in which a replacement would
+// show: the file's own, and that of the file it links to.
+func watchFile(ctx context.Context, path string, last fingerprint, log hclog.Logger, edited func()) error {
 	var events <-chan fsnotify.Event
 	var lost <-chan error
 	notify, err := fsnotify.NewWatcher()
@@ -33,27 +35,40 @@ func watchFile(ctx context.Context, path string, log hclog.Logger, edited func()
 		defer notify.Close()
 		events, lost = notify.Events, notify.Errors
 	}
+	var names []string
 	watch := func() {
-		if notify == nil {
-			return
-		}
-		_ = notify.Add(filepath.Dir(path)) // again is no harm; that it fails is made up for by polling
+		names = []string{path}
 		if target, err := filepath.EvalSymlinks(path); err == nil {
-			_ = notify.Add(filepath.Dir(target))
+			names = append(names, target)
+		}
+		for i, name := range names {
+			if notify != nil {
+				_ = notify.Add(filepath.Dir(name)) // again is no harm; where it fails there is polling
+			}
+			names[i] = filepath.Base(name)
+		}
+	}
+	look := func() {
+		watch()
+		if now := textSum(path); now != last {
+			last = now
+			edited()
 		}
 	}
 	watch()
-	last := textSum(path)
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
-	quiet := time.NewTimer(settle)
-	quiet.Stop()
+	quiet := time.NewTimer(settle) // it may have changed before it was watched
+	defer quiet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-events:
-			quiet.Reset(settle)
+		case event := <-events:
+			// Two dots begin the names that Kubernetes swaps all files by.
+			if name := filepath.Base(event.Name); slices.Contains(names, name) || strings.HasPrefix(name, "..") {
+				quiet.Reset(settle)
+			}
 			continue
 		case <-lost:
 			quiet.Reset(settle)
@@ -61,16 +76,15 @@ func watchFile(ctx context.Context, path string, log hclog.Logger, edited func()
 		case <-quiet.C:
 		case <-ticker.C:
 		}
-		watch()
-		if now := textSum(path); now != last {
-			last = now
-			edited()
-		}
+		look()
 	}
 }
 
-// textSum tells texts apart; a file that cannot be read has one of its own.
-func textSum(path string) [sha256.Size]byte {
+// fingerprint tells texts apart.
+type fingerprint [sha256.Size]byte
+
+// textSum is a file's fingerprint; one that cannot be read has one, too.
+func textSum(path string) fingerprint {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return sha256.Sum256([]byte("\x00unreadable"))

@@ -52,6 +52,7 @@ type Service struct {
 // States of a service without a deployment in flight.
 const (
 	Idle       = "idle"
+	Unmanaged  = "not managed" // yet: see its problem
 	Released   = "released"
 	Unreadable = "unreadable"
 )
@@ -69,6 +70,8 @@ func Summarise(s deployment.Service) Service {
 	case s.InFlight():
 		out.State, out.Since = string(d.State), d.Since
 		out.Deployment, out.Candidate, out.To = d.ID, d.Candidate.Version, d.To
+	case !s.Managed && s.Problem != nil:
+		out.State = Unmanaged
 	case !s.Managed:
 		out.State = Released
 	case d != nil:

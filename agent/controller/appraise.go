@@ -70,7 +70,7 @@ func (l *loop) errandFor(ctx context.Context, c command) error {
 	switch {
 	case c.verb == kv.Release && !l.rec.Managed:
 		return l.refuse(ctx, c, l.unmanaged())
-	case c.verb == kv.Release && l.rec.InFlight():
+	case c.verb == kv.Release && l.rec.InFlight() && !protected(l.rec.Deployment.State):
 		return l.refuse(ctx, c, fmt.Sprintf("%s is %s: teal abort or teal rollback ends that first", named(l.rec.Deployment.Candidate), l.rec.Deployment.State))
 	case c.verb == kv.Release:
 		l.giveBack(ctx, c)
@@ -166,7 +166,7 @@ func (l *loop) appraise(ctx context.Context, p *policy.Policy, rec deployment.Se
 	if err := jobspec.Refuse(a.parsed, l.svc); err != nil {
 		return a, fmt.Errorf("%s: %w", p.Job.Path, err)
 	}
-	version := p.Version(inForce)
+	version := versionIn(p, a.parsed, inForce)
 	a.candidate = deployment.Candidate{
 		Version: version, Hash: jobspec.Hash(a.parsed, version), Policy: p.Hash(), Source: p.SourceHash(inForce),
 		Job: value(a.parsed.ID), Vars: inForce, Expected: jobspec.Expected(a.parsed, l.svc), By: by,
@@ -184,6 +184,15 @@ func (l *loop) appraise(ctx context.Context, p *policy.Policy, rec deployment.Se
 		a.rescaled, err = l.rescale(ctx, rec, a)
 		return err
 	})
+}
+
+// versionIn is the version of a policy's jobspec: what its variables say, or
+// else what the parsed job itself does.
+func versionIn(p *policy.Policy, parsed *nomadapi.Job, overrides map[string]string) string {
+	if v := p.Version(overrides); v != "" {
+		return v
+	}
+	return versionOf(parsed)
 }
 
 // retryErrand is retry that, when time is up, says what it waited for.

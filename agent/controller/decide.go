@@ -99,7 +99,6 @@ func begin(c deployment.Candidate, to deployment.Colour, k ask) intent {
 func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 	c, d := a.candidate, rec.Deployment
 	before := d.State.BeforeCutover()
-	protected := d.State == deployment.Watching || d.State == deployment.Soaking
 	wanted := a.pol.Auto || k.order
 	previous, hasPrevious := rec.Slots[d.From]
 	switch {
@@ -144,14 +143,14 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 		next.say += fmt.Sprintf(" in place of %s, which never served", named(d.Candidate))
 		return next
 
-	case protected && hasPrevious && c.Hash == previous.Hash:
+	case protected(d.State) && hasPrevious && c.Hash == previous.Hash:
 		ev := k.event(deployment.Rollback)
 		ev.KeepUntil = keepUntil(a.pol, k.at)
 		ev.Reason = fmt.Sprintf("the policy says %s again", named(c))
 		return intent{events: []deployment.Event{ev, seen(c, k)}, id: d.ID,
 			say: fmt.Sprintf("%s is still whole on %s: traffic goes back to it", named(c), d.From)}
 
-	case protected && a.pol.Soak.Newer == "replace":
+	case protected(d.State) && a.pol.Soak.Newer == "replace":
 		return replace(rec, c, k)
 	}
 	ev := k.event(deployment.Queue)
@@ -165,16 +164,25 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 func replace(rec deployment.Service, c deployment.Candidate, k ask) intent {
 	d := rec.Deployment
 	why := fmt.Sprintf("%s gives the way back to a newer version, as the policy allows (newer = \"replace\")", named(d.Candidate))
+	next := begin(c, d.To.Other(), k)
+	next.events = append(endEarly(d, k.at, k.by, why), next.events...)
+	return next
+}
+
+// protected says whether the previous colour is the way back.
+func protected(s deployment.State) bool {
+	return s == deployment.Watching || s == deployment.Soaking
+}
+
+// endEarly ends a watch or soak, and with it the way back.
+func endEarly(d *deployment.Deployment, at time.Time, by, why string) []deployment.Event {
 	var events []deployment.Event
 	if d.State == deployment.Watching {
-		events = append(events, deployment.Event{Kind: deployment.WatchPass, At: k.at, By: k.by, Reason: why})
+		events = append(events, deployment.Event{Kind: deployment.WatchPass, At: at, By: by, Reason: why})
 	}
-	events = append(events,
-		deployment.Event{Kind: deployment.SoakEnd, At: k.at, By: k.by, Reason: why},
-		deployment.Event{Kind: deployment.Retired, At: k.at, By: k.by, Then: "keep", Reason: why})
-	next := begin(c, d.To.Other(), k)
-	next.events = append(events, next.events...)
-	return next
+	return append(events,
+		deployment.Event{Kind: deployment.SoakEnd, At: at, By: by, Reason: why},
+		deployment.Event{Kind: deployment.Retired, At: at, By: by, Then: "keep", Reason: why})
 }
 
 func seen(c deployment.Candidate, k ask) deployment.Event {

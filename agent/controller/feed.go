@@ -69,11 +69,19 @@ func (l *loop) startFeed(ctx context.Context) *feed {
 	catalog := l.t.c.cfg.Catalog
 	go func() {
 		defer close(f.done)
+		said := ""
 		_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
 			list, next, err := catalog.Instances(ctx, l.svc, index)
-			if ctx.Err() == nil {
-				f.set(list, err)
+			if ctx.Err() != nil {
+				return next, err
 			}
+			if err == nil {
+				said = ""
+			} else if said != err.Error() {
+				said = err.Error()
+				l.log.Warn("Consul cannot be asked for the instances, trying again", "error", err)
+			}
+			f.set(list, err)
 			return next, err
 		})
 	}()

@@ -36,6 +36,9 @@ func (l *loop) giveBack(ctx context.Context, c command) {
 			}
 			at := time.Now()
 			var events []deployment.Event
+			if l.rec.InFlight() && protected(l.rec.Deployment.State) {
+				events = endEarly(l.rec.Deployment, at, who(c), "the service is given back")
+			}
 			if slot, ok := rec.Slots[idle]; ok && rec.Active.Valid() {
 				events = append(events, deployment.Event{Kind: deployment.Emptied, At: at, By: who(c), Colour: idle, Reason: slot.Job + " was stopped"})
 			}

@@ -195,6 +195,9 @@ func (j job) shortfall(s nomad.JobStatus) string {
 	list := v.of(j.d.To, false)
 	parts := []string{fmt.Sprintf("Consul knows %d of %d instances, %d passing",
 		len(list), j.rec.Slots[j.d.To].Expected, passing(list))}
+	if v.err != nil {
+		parts = append(parts, "Consul cannot be asked: "+v.err.Error())
+	}
 	if d := s.Describe(); d != "" {
 		parts = append(parts, "Nomad says: "+d)
 	}

@@ -37,6 +37,7 @@ type loop struct {
 	broken error  // the record cannot be understood: nothing is done
 
 	work     *work // what the present state does
+	blind    bool  // it does so without a policy
 	handover *work // of the jobs, beside it
 	errand   *work // of an edited policy or a command that needs Nomad or time
 	chore    *work // stops kept candidates

@@ -41,7 +41,7 @@ func (l *loop) plan(ctx context.Context, p *policy.Policy, rec deployment.Servic
 	if err := jobspec.Refuse(a.parsed, l.svc); err != nil {
 		return "", fmt.Errorf("%s: %w", p.Job.Path, err)
 	}
-	version := p.Version(values(a.overrides))
+	version := versionIn(p, a.parsed, values(a.overrides))
 	a.candidate = deployment.Candidate{Version: version, Hash: jobspec.Hash(a.parsed, version), Policy: p.Hash(),
 		Source: p.SourceHash(values(a.overrides)), Job: value(a.parsed.ID), By: who(c), Expected: jobspec.Expected(a.parsed, l.svc)}
 	if !rec.Managed {
@@ -83,7 +83,7 @@ func (l *loop) planRoute(ctx context.Context, rec deployment.Service, a appraisa
 		if !serve.Valid() {
 			serve = deployment.Green
 		}
-		changes, err := router.Plan(ctx, traffic.Setup{Target: l.trafficTarget(route), Protocol: a.pol.Cutover.Protocol, Serve: serve, Loose: route.Loose})
+		changes, err := router.Plan(ctx, traffic.Setup{Target: l.trafficTarget(route), Protocol: a.pol.Cutover.Protocol, Serve: serve, Loose: route.Loose, Busy: active.Valid()})
 		if err != nil {
 			return err
 		}

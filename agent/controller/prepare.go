@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	nomadapi "github.com/hashicorp/nomad/api"
 
@@ -42,6 +43,11 @@ func (j job) prepare(ctx context.Context) {
 			}
 			events = append(events, deployment.Event{Kind: deployment.Prepared, Route: &route})
 		}
+		if settled, err := j.settleRoute(ctx, events); err != nil {
+			return err
+		} else if settled != nil {
+			events = append(events, *settled)
+		}
 		plan, err := l.t.c.cfg.Nomad(value(rendered.Region)).Plan(ctx, rendered)
 		if err != nil {
 			return finalUnlessAway(err)
@@ -72,6 +78,41 @@ func (j job) prepare(ctx context.Context) {
 	}
 	j.sayAll(events...)
 }
+
+// settleRoute sends those who do not come through the router to the active
+// colour, before a second version exists that they could reach. Proxies must
+// have the routes by then (see traffic.Keeper), and Consul tells nobody whether
+// they do: hence, for once, a wait for time.
+func (j job) settleRoute(ctx context.Context, events []deployment.Event) (*deployment.Event, error) {
+	route := j.rec.Route
+	for _, ev := range events {
+		if ev.Kind == deployment.Prepared {
+			route = *ev.Route
+		}
+	}
+	if route.Settled || !j.rec.Active.Valid() {
+		return nil, nil
+	}
+	if !pause(ctx, time.Until(route.PreparedAt.Add(routesArrive))) {
+		return nil, ctx.Err()
+	}
+	if err := j.l.t.term.Check(); err != nil {
+		return nil, err
+	}
+	router, err := j.l.routerFor(route.Router)
+	if err != nil {
+		return nil, err
+	}
+	if err := router.Settle(ctx, j.l.trafficTarget(route), j.rec.Active); err != nil {
+		return nil, finalUnlessAway(err)
+	}
+	route.Settled = true
+	return &deployment.Event{Kind: deployment.Prepared, Route: &route}, nil
+}
+
+// routesArrive is what proxies are given to have new routes: Consul gathers
+// changes for 200 ms, and a proxy answers within another few.
+const routesArrive = 2 * time.Second
 
 // planTries is how often Nomad is asked for room before it counts as missing.
 const planTries = 4
@@ -161,9 +202,11 @@ func (l *loop) prepareRoute(ctx context.Context, rec deployment.Service, p *poli
 		serve = deployment.Green
 	}
 	rec.Route.Namespace, rec.Route.Partition = p.Namespace, p.Partition
+	busy := rec.Active.Valid()
 	route, err := router.Prepare(ctx, traffic.Setup{
-		Target: l.trafficTarget(rec.Route), Protocol: p.Cutover.Protocol, Serve: serve, Loose: rec.Route.Loose,
+		Target: l.trafficTarget(rec.Route), Protocol: p.Cutover.Protocol, Serve: serve, Loose: rec.Route.Loose, Busy: busy,
 	})
+	route.PreparedAt, route.Settled = time.Now(), !busy
 	return route, finalUnlessAway(err)
 }
 

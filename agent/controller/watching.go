@@ -15,25 +15,33 @@ import (
 // watch judges the active colour after cutover until the watch is over or a
 // trigger fires. It runs while paused or held too: only its good end waits.
 func (j job) watch(ctx context.Context) {
-	var triggers []rollback.Named
-	watchFor, interval := time.Duration(0), time.Second
-	if j.pol != nil {
-		triggers, watchFor, interval = j.pol.Watch.Triggers, j.pol.Watch.For, j.pol.Watch.Interval
-	} else {
-		j.say(deployment.Event{Kind: deployment.Note, Reason: "no policy on this agent: only Consul's health is watched"})
+	if j.pol == nil {
+		j.withoutPolicy(ctx)
+		return
 	}
-	j.observe(ctx, triggers, interval, j.d.Since.Add(watchFor), deployment.WatchPass)
+	w := j.pol.Watch
+	j.observe(ctx, w.Triggers, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
 }
 
 // soak keeps the previous colour whole. Consul's health of the active colour
-// may still take traffic back. A first release has nothing to keep whole, and
-// the next version must not wait for that.
+// may still take traffic back. A first release has nothing to keep whole.
 func (j job) soak(ctx context.Context) {
-	soakFor := time.Duration(0)
-	if j.pol != nil && j.d.From.Valid() {
-		soakFor = j.pol.Soak.For
+	switch {
+	case !j.d.From.Valid():
+		j.observe(ctx, nil, time.Second, j.d.Since, deployment.SoakEnd)
+	case j.pol == nil:
+		j.withoutPolicy(ctx)
+	default:
+		j.observe(ctx, nil, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
 	}
-	j.observe(ctx, nil, time.Second, j.d.Since.Add(soakFor), deployment.SoakEnd)
+}
+
+// withoutPolicy watches by Consul's health alone, and without an end: how long
+// to watch, and what becomes of the previous colour, is the policy's to say.
+func (j job) withoutPolicy(ctx context.Context) {
+	j.say(deployment.Event{Kind: deployment.Note, Reason: "agent " + j.l.t.c.cfg.Name +
+		" leads and has no policy for this service: Consul's health goes on being watched, and the previous colour is kept, until the policy is back"})
+	j.observe(ctx, nil, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
 }
 
 // observe feeds a watch with what is seen until its end. Scraping runs beside

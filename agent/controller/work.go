@@ -21,6 +21,11 @@ type job struct {
 
 // ensureWork starts what the record's state asks for, unless it runs already.
 func (l *loop) ensureWork(ctx context.Context) {
+	if l.work != nil && l.blind && l.policy() != nil {
+		// It watches without a policy, and there is one again.
+		l.work.stop()
+		l.work = nil
+	}
 	if l.work != nil || !l.rec.InFlight() {
 		return
 	}
@@ -30,6 +35,7 @@ func (l *loop) ensureWork(ctx context.Context) {
 			return
 		}
 		rec, pol, feed := l.rec, l.policy(), l.feed
+		l.blind = pol == nil
 		l.work = l.start(ctx, func(ctx context.Context, w *work) {
 			run(job{l: l, w: w, rec: rec, d: *rec.Deployment, pol: pol, feed: feed}, ctx)
 		})

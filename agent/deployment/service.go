@@ -114,8 +114,12 @@ type Route struct {
 	// Original holds the entries found at adoption as JSON, by kind, so that
 	// `teal release` can restore them. A kind that is missing did not exist.
 	Original map[string]string `json:"original,omitempty"`
-	// Prepared is set once both subsets are defined and routed.
-	Prepared bool `json:"prepared,omitempty"`
+	// Prepared is set once both subsets are defined and routed, at PreparedAt.
+	Prepared   bool      `json:"prepared,omitempty"`
+	PreparedAt time.Time `json:"prepared_at,omitzero"`
+	// Settled is set once those who do not come through the router are sent to
+	// the active colour, too.
+	Settled bool `json:"settled,omitempty"`
 	// Loose is set while instances without colour meta count as blue, that is
 	// from adoption until the adopted job is retired.
 	Loose bool `json:"loose,omitempty"`

@@ -99,6 +99,8 @@ func (r request) failed(ctx context.Context, err error) error {
 
 func kindOf(code int, words string) error {
 	switch {
+	case strings.Contains(words, "disabled by the scheduler configuration"):
+		return ErrUnavailable // for all, and by an operator who will enable it again
 	case code == http.StatusForbidden, strings.Contains(words, "Permission denied"), strings.Contains(words, "ACL token not found"),
 		strings.Contains(words, noACLToken):
 		return ErrForbidden
@@ -116,7 +118,8 @@ func kindOf(code int, words string) error {
 	// worth another try until the caller's deadline.
 	for _, final := range []string{
 		"error occurred", "errors occurred", "nonexistent namespace", "validation failed",
-		"No path to region", "Missing job", "is invalid", "quota",
+		"No path to region", "Missing job", "is invalid", "quota", "error in job mutator",
+		"does not match defined listener protocol", // Consul's, of an ingress gateway's service
 	} {
 		if strings.Contains(words, final) {
 			return ErrInvalid

@@ -4,20 +4,26 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 )
 
-// thousands writes n policies of ordinary size, each with a jobspec of its own.
-func thousands(tb testing.TB, n int) string {
+// thousands writes n policies of ordinary size, each file of them with a
+// jobspec of its own.
+func thousands(tb testing.TB, n, perFile int) string {
 	tb.Helper()
 	dir := tb.TempDir()
-	for i := range n {
-		write(tb, dir, fmt.Sprintf("jobs/s%05d.nomad.hcl", i), fmt.Sprintf("job \"s%05d\" {\n  group \"g\" {}\n}\n", i))
-		write(tb, dir, fmt.Sprintf("s%05d.hcl", i), ordinary(i, "24h"))
+	for first := 0; first < n; first += perFile {
+		write(tb, dir, fmt.Sprintf("jobs/s%05d.nomad.hcl", first), fmt.Sprintf("job \"s%05d\" {\n  group \"g\" {}\n}\n", first))
+		text := ""
+		for i := first; i < first+perFile; i++ {
+			text += ordinary(i, first, "24h")
+		}
+		write(tb, dir, fmt.Sprintf("s%05d.hcl", first), text)
 	}
 	return dir
 }
 
-func ordinary(i int, soak string) string {
+func ordinary(i, job int, soak string) string {
 	return fmt.Sprintf(`service "s%05d" {
   job       = "jobs/s%05d.nomad.hcl"
   variables = { version = "1.3.0", count = 3 }
@@ -41,17 +47,33 @@ func ordinary(i int, soak string) string {
     then = "keep"
   }
 }
-`, i, i, soak)
+`, i, job, soak)
 }
 
-// One edit among many policies decodes one file.
-func TestEditAmongMany(t *testing.T) {
-	dir := thousands(t, 300)
+// Ten thousand policies are boring: they are read once, a look at what has not
+// changed decodes nothing, an edit decodes one file, and little is held.
+func TestTenThousandPolicies(t *testing.T) {
+	const n, perFile = 10_000, 20
+	dir := thousands(t, n, perFile)
 	r := newReader(dir)
+	began := time.Now()
 	was, diags, _ := r.read(false)
+	loading := time.Since(began)
 	noMistakes(t, diags)
-	write(t, dir, "s00150.hcl", ordinary(150, "1h"))
-	now, diags, _ := r.read(false)
+	if was.Len() != n {
+		t.Fatalf("%d policies", was.Len())
+	}
+	if now, _, changed := r.read(false); changed || now != was {
+		t.Error("nothing was edited, but there is a new set")
+	}
+	edited := ""
+	for i := range perFile {
+		edited += ordinary(160+i, 160, "1h")
+	}
+	write(t, dir, "s00160.hcl", edited)
+	began = time.Now()
+	now, diags, changed := r.read(false)
+	editing := time.Since(began)
 	noMistakes(t, diags)
 	decoded := 0
 	for _, p := range now.Policies() {
@@ -59,13 +81,29 @@ func TestEditAmongMany(t *testing.T) {
 			decoded++
 		}
 	}
-	if now.Len() != 300 || decoded != 1 {
+	if !changed || now.Len() != n || decoded != perFile || now.Digest == was.Digest {
 		t.Errorf("%d of %d policies were decoded again", decoded, now.Len())
 	}
+	if editing > loading {
+		t.Errorf("an edit took %s, all of them %s", editing, loading)
+	}
+	for _, i := range []int{0, 1, 150, n / 2, n - 1} {
+		if service := fmt.Sprintf("s%05d", i); now.Policy(service) == nil || now.Policy(service).Service != service {
+			t.Errorf("%s is not found", service)
+		}
+	}
+	var m runtime.MemStats
+	was = nil
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	if held := m.HeapAlloc >> 20; held > 100 {
+		t.Errorf("%d MiB are held", held)
+	}
+	runtime.KeepAlive(r)
 }
 
 func BenchmarkLoad10000(b *testing.B) {
-	dir := thousands(b, 10_000)
+	dir := thousands(b, 10_000, 1)
 	b.ResetTimer()
 	for b.Loop() {
 		r := newReader(dir)
@@ -85,14 +123,14 @@ func BenchmarkLoad10000(b *testing.B) {
 }
 
 func BenchmarkEditAmong10000(b *testing.B) {
-	dir := thousands(b, 10_000)
+	dir := thousands(b, 10_000, 1)
 	r := newReader(dir)
 	r.read(false)
 	edits := 0
 	b.ResetTimer()
 	for b.Loop() {
 		edits++
-		write(b, dir, "s05000.hcl", ordinary(5000, fmt.Sprintf("%dm", edits)))
+		write(b, dir, "s05000.hcl", ordinary(5000, 5000, fmt.Sprintf("%dm", edits)))
 		if _, _, changed := r.read(false); !changed {
 			b.Fatal("the edit was missed")
 		}

@@ -1,13 +1,10 @@
 package traffic
 
 import (
-	"errors"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/consul/api"
-
-	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 // personsEdits are what people do to an entry of each kind, in full sight of
@@ -216,75 +213,6 @@ func TestAnAcceptThatIsRefusedWritesNothing(t *testing.T) {
 	w.sameContents("refused", before)
 }
 
-// Somebody pointed the routes elsewhere, then took a colour's subset away. The
-// way back puts back what it needs.
-func TestARollbackMendsASubsetThatWasDeleted(t *testing.T) {
-	w := newWorld(t)
-	w.put(usersResolver(w))
-	r := w.router(api.ServiceRouter)
-	target := w.prepare(r, 1)
-	_, err := r.Shift(w.ctx, target, move(green, "cutover"))
-	w.must(err)
-	w.must(r.Verify(w.ctx, target, move(green, "cutover")))
-	e := w.routerEntry()
-	e.Routes = e.Routes[1:] // without blue's preview
-	w.put(e)
-	resolver := w.resolverEntry()
-	delete(resolver.Subsets, "blue")
-	resolver.ConnectTimeout = 7 * time.Second
-	w.put(resolver)
-
-	_, err = r.Shift(w.ctx, target, move(blue, "next"))
-	w.wantsEdited(err)
-	_, err = r.Shift(w.ctx, target, rollback(blue))
-	w.must(err)
-	w.must(r.Verify(w.ctx, target, rollback(blue)))
-	w.serves(r, target, blue)
-	if got := w.resolverEntry(); got.Subsets["blue"].Filter == "" || got.ConnectTimeout != 7*time.Second || got.Subsets["v1"].Filter == "" {
-		t.Errorf("mended: %s", text(t, got))
-	}
-}
-
-// In a tcp service's resolver the default subset and the subsets are one
-// entry: one write mends both.
-func TestATcpRollbackMendsItsSubset(t *testing.T) {
-	w := newWorld(t)
-	r := w.router(api.ServiceResolver)
-	target := w.prepare(r, 1)
-	_, err := r.Shift(w.ctx, target, move(green, "cutover"))
-	w.must(err)
-	e := w.resolverEntry()
-	delete(e.Subsets, "blue")
-	w.put(e)
-	_, err = r.Shift(w.ctx, target, rollback(blue))
-	w.must(err)
-	w.must(r.Verify(w.ctx, target, rollback(blue)))
-}
-
-// A rollback that Consul refuses for another reason is not tried for ever, and
-// says what Consul said.
-func TestARollbackThatCannotBeMended(t *testing.T) {
-	w := newWorld(t)
-	r := w.router(api.ServiceRouter)
-	target := w.prepare(r, 1)
-	_, err := r.Shift(w.ctx, target, move(green, "cutover"))
-	w.must(err)
-	denied := errors.New("permission denied")
-	tries := 0
-	var deny func(func() (bool, error)) (bool, error)
-	deny = func(func() (bool, error)) (bool, error) {
-		tries++
-		w.consul.onWrite = deny
-		return false, denied
-	}
-	w.consul.onWrite = deny
-	_, err = r.Shift(w.ctx, target, rollback(blue))
-	w.wants(err, denied)
-	if tries != 1 {
-		t.Errorf("%d tries", tries)
-	}
-}
-
 // Consul answers true to content it has already, whatever the index: with an
 // outdated warm entry that answer proves nothing, and nothing is built on it.
 func TestAnAnswerOfTrueIsNoProof(t *testing.T) {
@@ -312,63 +240,4 @@ func TestAnAnswerOfTrueIsNoProof(t *testing.T) {
 		w.must(r.Verify(w.ctx, target, move(green, "again")))
 		w.serves(r, target, green)
 	})
-}
-
-// A claim of an epoch the entries carry already writes nothing; a new one
-// changes neither routes nor digest, so that proxies are sent nothing.
-func TestAClaimChangesOnlyMeta(t *testing.T) {
-	everyKind(t, func(w *world, r Router) {
-		target := w.prepare(r, 1)
-		before := w.serves(r, target, blue)
-		w.consul.forget()
-		w.must(r.Claim(w.ctx, target))
-		if w.consul.writes != 0 {
-			w.Errorf("%d writes for an epoch it has", w.consul.writes)
-		}
-		routes := func() string {
-			if e := w.routerEntry(); e != nil {
-				return text(w.T, e.Routes)
-			}
-			e := w.resolverEntry()
-			e.Meta, e.ModifyIndex = nil, 0
-			return text(w.T, e)
-		}
-		was := routes()
-		next := w.router(r.Kind())
-		w.must(next.Claim(w.ctx, w.target(target.Route, 5)))
-		after := w.serves(r, target, blue)
-		if after.Epoch != 5 || after.Index <= before.Index || after.Digest != before.Digest || after.Edited || routes() != was {
-			w.Errorf("claimed: %+v, was %+v", after, before)
-		}
-		// And it is warm: the first shift of the new leader needs no read.
-		w.consul.forget()
-		_, err := next.Shift(w.ctx, w.target(target.Route, 5), move(green, "cutover"))
-		w.must(err)
-		w.asked("write " + r.Kind())
-	})
-}
-
-// A claim keeps a person's edit, and keeps it visible.
-func TestAClaimOfAnEditedEntry(t *testing.T) {
-	for kind := range Kinds {
-		for name, edit := range personsEdits(kind) {
-			t.Run(kind+" "+name, func(t *testing.T) {
-				w := newWorld(t)
-				w.put(usersResolver(w))
-				if kind == api.ServiceRouter {
-					w.put(defaults(w, "http"))
-					w.put(usersRouter(w))
-				}
-				old := w.router(kind)
-				target := w.prepare(old, 1)
-				edit(w)
-				w.must(w.router(kind).Claim(w.ctx, w.target(target.Route, 2)))
-				if o := w.serves(old, target, blue); !o.Edited || o.Epoch != 2 {
-					t.Errorf("%+v", o)
-				}
-				_, err := old.Shift(w.ctx, target, rollback(deployment.Green))
-				w.wants(err, ErrDeposed)
-			})
-		}
-	}
 }

@@ -36,7 +36,7 @@ func (r *entries) Plan(ctx context.Context, s Setup) ([]string, error) {
 				return nil, err
 			}
 		}
-		next, err := prepared(f, t, e, s.Serve)
+		next, err := prepared(f, t, e, r.first(f, s.Serve, s.Busy))
 		switch {
 		case err != nil:
 			return nil, err
@@ -74,7 +74,6 @@ func (routerForm) adds(e api.ConfigEntry) string {
 }
 
 func (resolverForm) adds(e api.ConfigEntry) string {
-	c, _, _ := resolverForm{}.parts(e)
 	blue := e.(*api.ServiceResolverConfigEntry).Subsets[string(deployment.Blue)].Filter
-	return fmt.Sprintf("subsets blue (%s) and green, default %s", blue, c)
+	return fmt.Sprintf("subsets blue (%s) and green", blue)
 }

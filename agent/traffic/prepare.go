@@ -18,7 +18,7 @@ func (r *entries) Prepare(ctx context.Context, s Setup) (deployment.Route, error
 	if !s.Serve.Valid() {
 		return s.Route, fmt.Errorf("prepare %s: no colour to serve", s.Service)
 	}
-	t, serve := s.Target, s.Serve
+	t, serve, busy := s.Target, s.Serve, s.Busy
 	t.Route.Loose = s.Loose
 	if err := r.unobstructed(ctx, t); err != nil {
 		return s.Route, err
@@ -57,7 +57,7 @@ func (r *entries) Prepare(ctx context.Context, s Setup) (deployment.Route, error
 		var found api.ConfigEntry
 		e, err := r.update(ctx, t, f, func(e api.ConfigEntry) (api.ConfigEntry, error) {
 			found = e
-			return prepared(f, t, e, serve)
+			return prepared(f, t, e, r.first(f, serve, busy))
 		})
 		if err != nil {
 			return s.Route, err
@@ -75,6 +75,23 @@ func (r *entries) Prepare(ctx context.Context, s Setup) (deployment.Route, error
 	}
 	t.Route.Router, t.Route.Original, t.Route.Prepared = r.main.kind(), originals, true
 	return t.Route, r.rewarm(ctx, t)
+}
+
+// first is the colour an entry is first written for. The companion of a service
+// that serves is left without one until Settle.
+func (r *entries) first(f form, serve deployment.Colour, busy bool) deployment.Colour {
+	if busy && f == r.companion {
+		return deployment.None
+	}
+	return serve
+}
+
+// Settle points the companion's default at the colour that serves.
+func (r *entries) Settle(ctx context.Context, t Target, serve deployment.Colour) error {
+	if r.companion == nil {
+		return nil
+	}
+	return r.follow(ctx, t, Move{To: serve})
 }
 
 // prepared is the entry Prepare wants in the place of e, nil if that is e.

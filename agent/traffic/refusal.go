@@ -31,8 +31,14 @@ func (e *EditedError) Error() string {
 }
 
 func refuse(kind, service, format string, args ...any) error {
-	return fmt.Errorf("%s %s: %s: %w", kind, service, fmt.Sprintf(format, args...), ErrRefused)
+	return refusal(fmt.Sprintf("%s %s: %s", kind, service, fmt.Sprintf(format, args...)))
 }
+
+// refusal is an ErrRefused in its own words.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+func (refusal) Unwrap() error   { return ErrRefused }
 
 func deposed(kind, service string, theirs, ours uint64) error {
 	return fmt.Errorf("%s %s carries epoch %d, ours is %d: %w", kind, service, theirs, ours, ErrDeposed)

@@ -45,6 +45,9 @@ type Setup struct {
 	Serve deployment.Colour
 	// Loose counts instances without colour meta as blue.
 	Loose bool
+	// Busy says that requests are being served at this moment. Then what is
+	// beside the routes is left for Settle: see there.
+	Busy bool
 }
 
 // Move is one shift of all requests to a colour.
@@ -112,6 +115,14 @@ type Keeper interface {
 	// serves. It may be called any number of times and never moves a service
 	// that is prepared. It returns the route to be saved.
 	Prepare(ctx context.Context, s Setup) (deployment.Route, error)
+	// Settle sends those who do not come through the routes to the colour
+	// that serves. While requests are served it must come well after Prepare:
+	// a proxy that learns of both at once loses the cluster its present route
+	// leads to before it has the new route (Consul holds routes back until
+	// their clusters are there, but not the removal of a cluster until the
+	// routes that replace it have arrived). Before a second version is
+	// launched it must have been done.
+	Settle(ctx context.Context, t Target, serve deployment.Colour) error
 	// Plan says what Prepare would write, a line an entry, or why it would
 	// refuse. It writes nothing.
 	Plan(ctx context.Context, s Setup) ([]string, error)

@@ -58,8 +58,10 @@ func (f resolverForm) parts(e api.ConfigEntry) (deployment.Colour, string, []str
 	}
 	colour, err := deployment.ParseColour(resolver.DefaultSubset)
 	if err != nil {
-		wrong = append(wrong, fmt.Sprintf("its default subset is %q", resolver.DefaultSubset))
 		colour = deployment.None
+		if resolver.DefaultSubset != "" || readMark(e.GetMeta()).colour.Valid() {
+			wrong = append(wrong, fmt.Sprintf("its default subset is %q", resolver.DefaultSubset))
+		} // otherwise it is not settled yet
 	}
 	return colour, f.digest(resolver), wrong
 }
@@ -89,7 +91,10 @@ func (resolverForm) framed(e api.ConfigEntry, c deployment.Colour, loose bool) a
 		s.Filter = filter(colour, loose)
 		subsets[string(colour)] = s
 	}
-	resolver.Subsets, resolver.DefaultSubset = subsets, string(c)
+	resolver.Subsets, resolver.DefaultSubset = subsets, ""
+	if c.Valid() {
+		resolver.DefaultSubset = string(c)
+	}
 	return &resolver
 }
 

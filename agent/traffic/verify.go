@@ -59,7 +59,11 @@ func (r *entries) follow(ctx context.Context, t Target, m Move) error {
 		case o.Edited && !m.Rollback:
 			return nil, &EditedError{r.companion.kind(), t.Service, o.Changes}
 		}
-		return movedTo(r.companion, t, e, m.To, m.id()), nil
+		move := m.id()
+		if m.Deployment == "" {
+			move = inspect(r.companion, e).Move // no move, only settling
+		}
+		return movedTo(r.companion, t, e, m.To, move), nil
 	})
 	return err
 }

@@ -472,7 +472,7 @@ func TestAHandoverWhileAWorkerRegisters(t *testing.T) {
 // workers are cut off, come and go and do not end, requests are late, and
 // handovers die half way.
 func TestNeverBothSides(t *testing.T) {
-	for seed := range uint64(6000) {
+	for seed := range uint64(600) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { neverBothSides(t, rand.New(rand.NewPCG(seed, 1))) })
 		})

@@ -113,6 +113,7 @@ func (x *trial) instances() {
 		})
 		defer done()
 		for began := time.Now(); ; {
+			x.looks()
 			list, next, err := x.Instances(x.ctx, x.id, index)
 			x.must(err)
 			late := time.Since(began) > Wait*8/10

@@ -37,11 +37,11 @@ func (x *trial) blocks() {
 	if _, again, err := x.Get(x.ctx, was.Key, index); err != nil || again != next || time.Since(began) > Wait/2 {
 		x.t.Errorf("index %d after %s (%v), want %d at once", again, time.Since(began), err, next)
 	}
-	list, index, err := x.List(x.ctx, x.key(""), 0)
+	_, index, err = x.List(x.ctx, x.key(""), 0)
 	x.must(err)
 	began = time.Now()
 	done = x.meanwhile(func() { _ = x.Delete(x.ctx, was.Key) })
-	list, next, err = x.List(x.ctx, x.key(""), index)
+	list, next, err := x.List(x.ctx, x.key(""), index)
 	done()
 	x.must(err)
 	x.promptly(began)
@@ -102,6 +102,7 @@ func (x *trial) absent() {
 	defer done()
 	// It may answer early, with nothing; the key is not missed.
 	for began := time.Now(); pair == nil; {
+		x.looks()
 		pair, index, err = x.Get(x.ctx, x.key("k"), index)
 		x.must(err)
 		if time.Since(began) > Wait*8/10 {

@@ -140,17 +140,26 @@ func (x *trial) ttl() {
 		}
 	}()
 	pair, index, err := x.Get(x.ctx, x.key("left"), 0)
-	for ; err == nil && pair != nil; pair, index, err = x.Get(x.ctx, x.key("left"), index) {
+	for err == nil && pair != nil {
+		x.looks()
+		pair, index, err = x.Get(x.ctx, x.key("left"), index)
 	}
-	stop()
 	x.must(err)
-	x.must(<-renewed)
 	if took := time.Since(began); took < ttl || took > 2*ttl+5*time.Second {
 		x.t.Errorf("ended after %s", took)
 	}
-	if x.pair("kept") == nil {
-		x.t.Error("the renewed one ended too")
+	// The renewed one does not end beside it.
+	other := x.pair("kept")
+	if other == nil {
+		x.t.Fatal("the renewed one ended too")
 	}
+	other, _, err = x.Get(x.ctx, x.key("kept"), other.ModifyIndex)
+	x.must(err)
+	if other == nil {
+		x.t.Error("the renewed one ended soon after")
+	}
+	stop()
+	x.must(<-renewed)
 }
 
 func (x *trial) gone() {

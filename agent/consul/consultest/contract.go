@@ -125,6 +125,16 @@ type trial struct {
 	t   *testing.T
 	ctx context.Context
 	id  string // begins every name of this clause
+
+	looked int
+}
+
+// looks counts the queries of a watch: one that does not block is no watch.
+func (x *trial) looks() {
+	x.t.Helper()
+	if x.looked++; x.looked > 1000 {
+		x.t.Fatal("queries do not block")
+	}
 }
 
 func (x *trial) must(err error) {

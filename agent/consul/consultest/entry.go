@@ -161,7 +161,7 @@ func (s *Server) setEntry(op string, sent entry, index uint64) (bool, error) {
 	if err := s.checkGraph(sent.decoded.GetKind(), sent.decoded.GetName(), sent.decoded); err != nil {
 		return false, refused(op, "%w", err)
 	}
-	s.entries.put(key, &sent, s.next())
+	s.putEntry(key, &sent, s.next())
 	return true, nil
 }
 
@@ -179,7 +179,7 @@ func (c *Client) DeleteEntry(ctx context.Context, kind, name string, index uint6
 		if err := s.checkGraph(kind, name, nil); err != nil {
 			return false, refused(fmt.Sprintf("delete %s %q", kind, name), "%w", err)
 		}
-		s.entries.put(key, nil, s.next())
+		s.putEntry(key, nil, s.next())
 		return true, nil
 	})
 }

@@ -29,19 +29,42 @@ func (s *Server) checkGraph(kind, name string, proposed api.ConfigEntry) error {
 // affected are the services whose chains an entry has a part in.
 func (s *Server) affected(kind, name string) []string {
 	var services []string
-	if kind != api.ProxyDefaults {
+	if kind == api.ProxyDefaults {
+		for _, k := range shaping {
+			s.entries.under(k+"/", s.index, func(_ string, v version[entry]) {
+				services = append(services, v.value.decoded.GetName())
+			})
+		}
+	} else {
 		services = append(services, name)
-	}
-	for _, k := range shaping {
-		s.entries.under(k+"/", s.index, func(_ string, v version[entry]) {
-			e := v.value.decoded
-			if kind == api.ProxyDefaults || slices.Contains(references(e), name) {
-				services = append(services, e.GetName())
-			}
-		})
+		for e := range s.linked[name] {
+			services = append(services, e.GetName())
+		}
 	}
 	slices.Sort(services)
 	return slices.Compact(services)
+}
+
+// putEntry stores an entry as it is from now on, nil for none.
+func (s *Server) putEntry(key string, e *entry, index uint64) {
+	if old, ok := s.entries.at(key, s.index); ok {
+		for _, name := range references(old.value.decoded) {
+			delete(s.linked[name], old.value.decoded)
+		}
+	}
+	s.entries.put(key, e, index)
+	if e != nil {
+		s.link(e.decoded)
+	}
+}
+
+func (s *Server) link(e api.ConfigEntry) {
+	for _, name := range references(e) {
+		if s.linked[name] == nil {
+			s.linked[name] = map[api.ConfigEntry]bool{}
+		}
+		s.linked[name][e] = true
+	}
 }
 
 // references are the services that an entry names besides its own.

@@ -49,8 +49,9 @@ type Server struct {
 // state is what a snapshot holds.
 type state struct {
 	keys      table[api.KVPair]
-	entries   table[entry]    // by kind/name
-	instances table[instance] // by service/node/ID
+	entries   table[entry]                        // by kind/name
+	linked    map[string]map[api.ConfigEntry]bool // service → entries of others that name it
+	instances table[instance]                     // by service/node/ID
 	checks    map[place]string
 	sessions  map[string]*session
 }
@@ -63,7 +64,7 @@ func New() *Server {
 	return &Server{
 		index:    10, // a cluster has written a little before anyone comes
 		changed:  make(chan struct{}),
-		state:    state{checks: map[place]string{}, sessions: map[string]*session{}},
+		state:    state{checks: map[place]string{}, sessions: map[string]*session{}, linked: map[string]map[api.ConfigEntry]bool{}},
 		services: map[place]*registration{},
 		delays:   map[string]time.Time{},
 		cut:      map[string]bool{},

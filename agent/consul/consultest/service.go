@@ -46,6 +46,12 @@ func (c *Client) RegisterService(ctx context.Context, reg *api.AgentServiceRegis
 		}
 		at := place{c.agent, of.ID}
 		if old := s.services[at]; old != nil {
+			// Without replace-existing-checks the old ones stay beside the new.
+			for _, ch := range old.checks {
+				if !of.has(ch.id) {
+					of.checks = append(of.checks, ch)
+				}
+			}
 			s.forget(old, of)
 		}
 		s.services[at] = of

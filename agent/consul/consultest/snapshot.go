@@ -3,6 +3,8 @@ package consultest
 import (
 	"maps"
 	"slices"
+
+	"github.com/hashicorp/consul/api"
 )
 
 // Snapshot is Consul's state at one moment, as `consul snapshot save` keeps it.
@@ -39,8 +41,12 @@ func (s *state) copy() state {
 	for id, of := range s.sessions {
 		sessions[id] = &session{SessionEntry: of.SessionEntry, ttl: of.ttl}
 	}
+	linked := make(map[string]map[api.ConfigEntry]bool, len(s.linked))
+	for service, entries := range s.linked {
+		linked[service] = maps.Clone(entries)
+	}
 	return state{
-		keys: s.keys.copy(), entries: s.entries.copy(), instances: s.instances.copy(),
+		keys: s.keys.copy(), entries: s.entries.copy(), linked: linked, instances: s.instances.copy(),
 		checks: maps.Clone(s.checks), sessions: sessions,
 	}
 }

@@ -1,7 +1,6 @@
 package consultest
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -17,31 +16,34 @@ const (
 	longestValue = 512
 )
 
+// says is an error in Consul's own words.
+func says(format string, args ...any) error { return fmt.Errorf(format, args...) }
+
 // validate refuses an entry that makes no sense by itself, in Consul's words.
 func validate(e api.ConfigEntry) error {
 	if e.GetName() == "" {
-		return errors.New("Name is required")
+		return says("Name is required")
 	}
 	if len(e.GetMeta()) > mostMeta {
-		return fmt.Errorf("Meta exceeds maximum element count %d", mostMeta)
+		return says("Meta exceeds maximum element count %d", mostMeta)
 	}
 	for k, v := range e.GetMeta() {
 		switch {
 		case len(k) > longestKey:
-			return fmt.Errorf("Meta key %q exceeds maximum length %d", k, longestKey)
+			return says("Meta key %q exceeds maximum length %d", k, longestKey)
 		case len(v) > longestValue:
-			return fmt.Errorf("Meta value for key %q exceeds maximum length %d", k, longestValue)
+			return says("Meta value for key %q exceeds maximum length %d", k, longestValue)
 		}
 	}
 	switch e := e.(type) {
 	case *api.ServiceConfigEntry:
 		if !slices.Contains([]string{"", "http", "http2", "grpc", "tcp"}, e.Protocol) {
-			return fmt.Errorf("invalid value for protocol: %v", e.Protocol)
+			return says("invalid value for protocol: %v", e.Protocol)
 		}
 	case *api.ServiceRouterConfigEntry:
 		for i, r := range e.Routes {
 			if err := validRoute(r); err != nil {
-				return fmt.Errorf("Route[%d] %w", i, err)
+				return says("Route[%d] %w", i, err)
 			}
 		}
 	case *api.ServiceSplitterConfigEntry:
@@ -59,31 +61,31 @@ func validRoute(r api.ServiceRoute) error {
 		rewritable = m.PathExact != "" || m.PathPrefix != ""
 		switch {
 		case m.PathExact != "" && !strings.HasPrefix(m.PathExact, "/"):
-			return fmt.Errorf("PathExact doesn't start with '/': %q", m.PathExact)
+			return says("PathExact doesn't start with '/': %q", m.PathExact)
 		case m.PathPrefix != "" && !strings.HasPrefix(m.PathPrefix, "/"):
-			return fmt.Errorf("PathPrefix doesn't start with '/': %q", m.PathPrefix)
+			return says("PathPrefix doesn't start with '/': %q", m.PathPrefix)
 		case count(m.PathExact != "", m.PathPrefix != "", m.PathRegex != "") > 1:
-			return errors.New("should only contain at most one of PathExact, PathPrefix, or PathRegex")
+			return says("should only contain at most one of PathExact, PathPrefix, or PathRegex")
 		}
 		for j, h := range m.Header {
 			switch {
 			case h.Name == "":
-				return fmt.Errorf("Header[%d] missing required Name field", j)
+				return says("Header[%d] missing required Name field", j)
 			case count(h.Present, h.Exact != "", h.Regex != "", h.Prefix != "", h.Suffix != "") != 1:
-				return fmt.Errorf("Header[%d] should only contain one of Present, Exact, Prefix, Suffix, or Regex", j)
+				return says("Header[%d] should only contain one of Present, Exact, Prefix, Suffix, or Regex", j)
 			}
 		}
 		for j, q := range m.QueryParam {
 			switch {
 			case q.Name == "":
-				return fmt.Errorf("QueryParam[%d] missing required Name field", j)
+				return says("QueryParam[%d] missing required Name field", j)
 			case count(q.Present, q.Exact != "", q.Regex != "") != 1:
-				return fmt.Errorf("QueryParam[%d] should only contain one of Present, Exact, or Regex", j)
+				return says("QueryParam[%d] should only contain one of Present, Exact, or Regex", j)
 			}
 		}
 	}
 	if r.Destination != nil && r.Destination.PrefixRewrite != "" && !rewritable {
-		return errors.New("cannot make use of PrefixRewrite without configuring either PathExact or PathPrefix")
+		return says("cannot make use of PrefixRewrite without configuring either PathExact or PathPrefix")
 	}
 	return nil
 }
@@ -99,14 +101,14 @@ func count(facts ...bool) (n int) {
 
 func validSplits(e *api.ServiceSplitterConfigEntry) error {
 	if len(e.Splits) == 0 {
-		return errors.New("no splits configured")
+		return says("no splits configured")
 	}
 	hundredths := 0
 	for _, s := range e.Splits {
 		hundredths += int(math.Round(float64(s.Weight * 100)))
 	}
 	if hundredths != 100*100 {
-		return fmt.Errorf("the sum of all split weights must be 100, not %f", float32(hundredths)/100)
+		return says("the sum of all split weights must be 100, not %f", float32(hundredths)/100)
 	}
 	return nil
 }
@@ -118,18 +120,18 @@ func validResolver(e *api.ServiceResolverConfigEntry) error {
 	}
 	switch r := e.Redirect; {
 	case e.DefaultSubset != "" && !defined(e.DefaultSubset):
-		return fmt.Errorf("DefaultSubset %q is not a valid subset", e.DefaultSubset)
+		return says("DefaultSubset %q is not a valid subset", e.DefaultSubset)
 	case r == nil:
 	case len(e.Failover) > 0:
-		return errors.New("Redirect and Failover cannot both be set")
+		return says("Redirect and Failover cannot both be set")
 	case *r == api.ServiceResolverRedirect{}:
-		return errors.New("Redirect is empty")
+		return says("Redirect is empty")
 	case r.Service == "" && r.ServiceSubset != "":
-		return errors.New("Redirect.ServiceSubset defined without Redirect.Service")
+		return says("Redirect.ServiceSubset defined without Redirect.Service")
 	}
 	for subset := range e.Failover {
 		if subset != "*" && !defined(subset) {
-			return fmt.Errorf("Bad Failover[%q]: not a valid subset subset", subset)
+			return says("Bad Failover[%q]: not a valid subset subset", subset)
 		}
 	}
 	return nil

@@ -93,6 +93,22 @@ func (x *trial) conflicts(t *testing.T) {
 	x.is(err, nomad.ErrConflict)
 }
 
+// unchanged leaves open whether the job gets a new version and index: Nomad
+// compares it with what its server has made of the registered one.
+func (x *trial) unchanged(t *testing.T) {
+	index := x.register(x.parse(""), 0)
+	before := x.healthy(3)
+	if again := x.register(x.parse(""), index); again < index {
+		t.Errorf("index went from %d to %d", index, again)
+	}
+	after := x.healthy(3)
+	for _, group := range []string{"web", "worker"} {
+		if was, is := ids(before, group), ids(after, group); !slices.Equal(was, is) {
+			t.Errorf("allocations %v of %s became %v", was, group, is)
+		}
+	}
+}
+
 func (x *trial) scaling(t *testing.T) {
 	x.register(x.parse(""), 0)
 	before := x.healthy(3)
@@ -282,6 +298,9 @@ func (x *trial) stream(t *testing.T) {
 	expect("the new count", func(e nomad.Event) bool { return e.Job != nil && *e.Job.LookupTaskGroup("web").Count == 3 })
 	x.must(x.Client.Stop(x.ctx, "default", x.id, false))
 	expect("the stop", func(e nomad.Event) bool { return e.Job != nil && e.Job.Stop != nil && *e.Job.Stop })
+	x.must(x.Client.WaitStopped(x.ctx, "default", x.id))
+	x.must(x.Client.Stop(x.ctx, "default", x.id, true))
+	expect("the purge", func(e nomad.Event) bool { return e.Type == "JobDeregistered" && e.Index > index })
 	cancel()
 	x.is(<-done, context.Canceled)
 }

@@ -52,6 +52,7 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"what does not exist", (*trial).absent},
 		{"plan, register, healthy, plan again", (*trial).launch},
 		{"registering against the index", (*trial).conflicts},
+		{"registering what is there already", (*trial).unchanged},
 		{"scaling restarts nothing", (*trial).scaling},
 		{"scaled to zero and back", (*trial).zero},
 		{"stop and its repetition", (*trial).stopping},
@@ -64,6 +65,7 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"a watch ends with its context", (*trial).cancelled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // each has a job of its own
 			s := subject(t)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			t.Cleanup(cancel)
