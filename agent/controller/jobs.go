@@ -39,9 +39,23 @@ func (l *loop) ensureHandover(ctx context.Context) {
 	l.handover = l.start(ctx, func(ctx context.Context, w *work) {
 		outcome, err := l.drain(ctx, jobs.Target, jobs.Since.Add(deadline))
 		if err == nil {
-			l.report(w, deployment.Event{Kind: deployment.JobsMoved, At: time.Now(), By: self, Colour: jobs.Target, Reason: string(outcome)})
+			l.report(w, append(l.keyEdited(ctx), deployment.Event{Kind: deployment.JobsMoved, At: time.Now(), By: self, Colour: jobs.Target, Reason: string(outcome)})...)
 		}
 	})
+}
+
+// keyEdited is a note of what somebody else wrote into the key during the
+// handover, before it is written over.
+func (l *loop) keyEdited(ctx context.Context) []deployment.Event {
+	pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.JobProcessor(l.svc), 0)
+	if err != nil {
+		return nil // it is only a note
+	}
+	what := joblock.Parse(pair).Edited(deployment.None)
+	if what == "" {
+		return nil
+	}
+	return []deployment.Event{{Kind: deployment.Note, At: time.Now(), By: self, Reason: what}}
 }
 
 // drain returns once no worker of another colour than the new owner's can

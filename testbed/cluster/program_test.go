@@ -40,6 +40,9 @@ func TestProgramsBelongToTheCluster(t *testing.T) {
 		if code, err := p.Terminate(t.Context()); err != nil || code != 7 {
 			t.Errorf("after SIGTERM: code %d, %v", code, err)
 		}
+		if err := os.Remove(ready); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if got, want := p.Tail(2), filepath.Join(c.Bin(), "consul")+"\nseven"; got != want {
 		t.Errorf("it said %q, want %q", got, want)

@@ -3,6 +3,8 @@ package contract_test
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,7 @@ func consulClient(t *testing.T, server *cluster.Server, token string, wait time.
 }
 
 func TestConsulKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	c := startConsul(t, cluster.Options{})
 	consultest.Contract(t, on(subject(t, c, c.Consul[0])))
 }
@@ -51,6 +54,7 @@ func TestConsulKeepsTheContract(t *testing.T) {
 // Agents talk to whatever Consul runs on their node, which passes on what only
 // the leader can answer, and wraps what it says.
 func TestAFollowerKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	c := startConsul(t, cluster.Options{ConsulServers: 3})
 	leader, err := c.ConsulLeader(t.Context())
 	if err != nil {
@@ -110,6 +114,7 @@ func subject(t *testing.T, c *cluster.Cluster, server *cluster.Server) consultes
 // Under ACLs every refusal is told as one, with the rule that is missing as it
 // is written in a policy, and what is merely invisible is not taken for gone.
 func TestWhatIsForbiddenIsTold(t *testing.T) {
+	t.Parallel()
 	c := startConsul(t, cluster.Options{ACL: true})
 	ctx := t.Context()
 	// Not the anonymous token: that one is not even told that it was not shown
@@ -166,3 +171,31 @@ func TestWhatIsForbiddenIsTold(t *testing.T) {
 
 func last[T any](_ T, err error) error           { return err }
 func second[T, U any](_ T, _ U, err error) error { return err }
+
+// Tests that can be held against the fake or the real Consul are held against
+// both: against the fake where they are, against the real one here.
+func TestOnTheRealConsul(t *testing.T) {
+	t.Parallel()
+	c := startConsul(t, cluster.Options{})
+	for name, args := range map[string][]string{
+		"traffic": {"./agent/traffic"},
+		// The others of that package need a clock of their own.
+		"worker": {"-run", "TestTheCommands|TestItRuns|TestWhat|TestACommand|TestIfWe", "./agent/worker"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := exec.CommandContext(t.Context(), "go", append([]string{"test", "-count=1", "-v"}, args...)...)
+			cmd.Dir = "../.."
+			cmd.Env = append(os.Environ(), "TEAL_TEST_CONSUL="+c.Consul[0].HTTP)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			passed := strings.Count(string(out), "--- PASS")
+			if passed < 5 {
+				t.Errorf("only %d tests ran:\n%s", passed, out)
+			}
+			t.Logf("%d tests passed", passed)
+		})
+	}
+}
