@@ -27,6 +27,7 @@ func (a *Agent) Health(ctx context.Context) api.Health {
 	}
 	if err := a.consul.Ping(ctx); err != nil {
 		h.Consul = err.Error()
+		a.metrics.ConsulError("ping")
 		return h
 	}
 	if lead.Leader != "" && !lead.Leading {

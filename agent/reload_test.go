@@ -92,7 +92,7 @@ func TestConfigIsEdited(t *testing.T) {
 	}
 	write(t, config, "log {\n  level = \"debug\"\n}\n")
 	f.says("config read", 1)
-	if !f.Agent.log.Named("controller").IsDebug() {
+	if !f.Agent.policies.log.IsDebug() {
 		t.Error("the level has not changed")
 	}
 

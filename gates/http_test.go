@@ -260,9 +260,9 @@ func TestWhoIsAsked(t *testing.T) {
 		{"none is ready: hold", ``, nil, 0, gates.Hold, "0 of 1 instances of api green are ready to be asked", ""},
 		{"any: one ready is enough", `every = "any"`, []deployment.Instance{good()}, 5, gates.Pass, "1 of 1 instances", "1"},
 		{"any: none is ready: hold", `every = "any"`, nil, 5, gates.Hold, "0 of 5 instances of api green are ready to be asked", ""},
-		{"one that nobody can be reached at: unknown", ``, []deployment.Instance{good(), unknown()}, 2, gates.Hold, "Consul knows no address and port for it", "2"},
+		{"one that nobody can be reached at: unknown", ``, []deployment.Instance{good(), unknown()}, 2, gates.Hold, "its address and port are not in Consul", "2"},
 		{"unknown beside wrong: wrong", ``, []deployment.Instance{bad(), unknown()}, 2, gates.Fail, "1 of 2 instances did not pass", "2"},
-		{"any: unknown beside wrong: unknown", `every = "any"`, []deployment.Instance{bad(), unknown()}, 2, gates.Hold, "Consul knows no address", "2"},
+		{"any: unknown beside wrong: unknown", `every = "any"`, []deployment.Instance{bad(), unknown()}, 2, gates.Hold, "its address and port are not in Consul", "2"},
 		{"any: unknown beside right: right", `every = "any"`, []deployment.Instance{good(), unknown()}, 2, gates.Pass, "1 of 2 instances", "2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -94,28 +95,33 @@ func TestAnInstanceThatDoesNotAnswerFails(t *testing.T) {
 		name, gate string
 		instance   deployment.Instance
 		reason     string
+		hangs      bool // until its time is up
 	}{
-		{"nothing listens", ``, closed(), "did not answer: dial tcp"},
-		{"accepts and says nothing", ``, raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "did not answer: context deadline exceeded"},
-		{"hangs up", ``, raw(t, says("")), "did not answer: EOF"},
-		{"garbage", ``, raw(t, says("SSH-2.0-OpenSSH_9.9\r\n")), "did not answer: net/http: HTTP/1.x transport connection broken: malformed HTTP"},
-		{"a status that is none", ``, raw(t, says("HTTP/1.1 999999 \x1b[31mred\r\n\r\n")), "did not answer: net/http: HTTP/1.x transport connection broken"},
-		{"a header without end", ``, raw(t, pours("HTTP/1.1 200 OK\r\nX: ", "x")), "server response headers exceeded 262144 bytes"},
-		{"headers without end", ``, raw(t, pours("HTTP/1.1 200 OK\r\n", "X: x\r\n")), "server response headers exceeded 262144 bytes"},
-		{"a header that comes a byte at a time", ``, raw(t, drips("HTTP/1.1 200 OK\r\nX: ")), "did not answer: context deadline exceeded"},
-		{"a body that comes a byte at a time", `body_contains = "x"`, raw(t, drips(head)), "did not answer: reading the body: context deadline exceeded"},
-		{"less body than promised", `body_contains = "x"`, raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")), "did not answer: reading the body: unexpected EOF"},
-		{"a body without end", `body_contains = "y"`, raw(t, pours(head, "x")), `answered a body without "y" (the body is larger than 1 MiB, and only that much was looked at)`},
-		{"JSON without end", `json = { a = 1 }`, raw(t, pours(head+`{"b":"`, "x")), "answered a body that is not JSON: unexpected EOF (the body is larger"},
-		{"a wrong status with a body without end", ``, raw(t, pours("HTTP/1.1 500 Oops\r\n\r\n", "x")), "answered 500, expected 200"},
-		{"a wrong status with a body that comes a byte at a time", ``, raw(t, drips("HTTP/1.1 500 Oops\r\n\r\nwell")), "answered 500, expected 200"},
-		{"TLS where none is expected", ``, tlsApp(t), "answered 400, expected 200"},
-		{"no TLS where it is expected", `scheme = "https"`, app(t, answers(200, "")), "did not answer: http: server gave HTTP response to HTTPS client"},
-		{"a certificate nobody knows", `scheme = "https"`, tlsApp(t), "did not answer: tls: failed to verify certificate"},
+		{"nothing listens", ``, closed(), "did not answer: dial tcp", false},
+		{"accepts and says nothing", ``, raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "did not answer: context deadline exceeded", true},
+		{"hangs up", ``, raw(t, says("")), "did not answer: EOF", false},
+		{"garbage", ``, raw(t, says("SSH-2.0-OpenSSH_9.9\r\n")), "did not answer: net/http: HTTP/1.x transport connection broken: malformed HTTP", false},
+		{"a status that is none", ``, raw(t, says("HTTP/1.1 999999 \x1b[31mred\r\n\r\n")), "did not answer: net/http: HTTP/1.x transport connection broken", false},
+		{"a header without end", ``, raw(t, pours("HTTP/1.1 200 OK\r\nX: ", "x")), "server response headers exceeded 262144 bytes", false},
+		{"headers without end", ``, raw(t, pours("HTTP/1.1 200 OK\r\n", "X: x\r\n")), "server response headers exceeded 262144 bytes", false},
+		{"a header that comes a byte at a time", ``, raw(t, drips("HTTP/1.1 200 OK\r\nX: ")), "did not answer: context deadline exceeded", true},
+		{"a body that comes a byte at a time", `body_contains = "x"`, raw(t, drips(head)), "did not answer: reading the body: context deadline exceeded", true},
+		{"less body than promised", `body_contains = "x"`, raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx")), "did not answer: reading the body: unexpected EOF", false},
+		{"a body without end", `body_contains = "y"`, raw(t, pours(head, "x")), `answered a body without "y" (the body is larger than 1 MiB, and only that much was looked at)`, false},
+		{"JSON without end", `json = { a = 1 }`, raw(t, pours(head+`{"b":"`, "x")), "answered a body that is not JSON: unexpected EOF (the body is larger", false},
+		{"a wrong status with a body without end", ``, raw(t, pours("HTTP/1.1 500 Oops\r\n\r\n", "x")), "answered 500, expected 200", false},
+		{"a wrong status with a body that comes a byte at a time", ``, raw(t, drips("HTTP/1.1 500 Oops\r\n\r\nwell")), "answered 500, expected 200", true},
+		{"TLS where none is expected", ``, tlsApp(t), "answered 400, expected 200", false},
+		{"no TLS where it is expected", `scheme = "https"`, app(t, answers(200, "")), "did not answer: http: server gave HTTP response to HTTPS client", false},
+		{"a certificate nobody knows", `scheme = "https"`, tlsApp(t), "did not answer: tls: failed to verify certificate", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			timeout := 20 * time.Second
+			if c.hangs {
+				timeout = 300 * time.Millisecond
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
 			defer cancel()
 			finding, err := gate(t, c.gate).Gate.Check(ctx, green(c.instance))
 			if err != nil || finding.Verdict != gates.Fail || !strings.Contains(finding.Reason, c.reason) {
@@ -348,40 +354,50 @@ func TestRetries(t *testing.T) {
 // That there are many instances is no fault of theirs: those whose turn came
 // too late are unknown. One that hangs from the beginning is wrong.
 func TestManyInstances(t *testing.T) {
-	slow := app(t, func(_ http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(120 * time.Millisecond):
-		case <-r.Context().Done():
-		}
-	})
-	var many []deployment.Instance
-	for i := range 40 {
-		slow.ID = fmt.Sprint("api-", i)
-		many = append(many, slow)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	finding, err := gate(t, ``).Gate.Check(ctx, green(many...))
-	if err == nil || finding.Verdict != gates.Hold || !strings.Contains(err.Error(), "too little time; a longer timeout lets all be asked") {
-		t.Errorf("40 slow instances: got %+v, %v", finding, err)
-	}
-	if ctx, cancel = context.WithTimeout(t.Context(), 10*time.Second); true {
-		defer cancel()
-	}
-	if finding, err = gate(t, ``).Gate.Check(ctx, green(many...)); err != nil || finding.Verdict != gates.Pass || finding.Figures["passed"] != "40" {
-		t.Errorf("with time enough: got %+v, %v", finding, err)
-	}
-
-	quick := app(t, answers(200, ""))
-	var last []deployment.Instance
-	for range 9 {
-		last = append(last, quick)
-	}
-	last = append(last, raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }))
-	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if finding, err = gate(t, ``).Gate.Check(ctx, green(last...)); err != nil || finding.Verdict != gates.Fail || finding.Figures["passed"] != "9" {
-		t.Errorf("the last of ten hangs: got %+v, %v", finding, err)
+	const timeout = 2 * time.Second
+	for _, c := range []struct {
+		name    string
+		many    func(over time.Time) []deployment.Instance
+		verdict gates.Verdict
+		passed  string
+		says    string // the reason or the error
+	}{
+		{"quick ones", func(time.Time) []deployment.Instance {
+			return slices.Repeat([]deployment.Instance{app(t, answers(200, ""))}, 40)
+		}, gates.Pass, "40", "40 of 40 instances answered as expected"},
+		{"slow ones, of which only the first have their turn in time", func(over time.Time) []deployment.Instance {
+			var asked atomic.Int32
+			slow := app(t, func(_ http.ResponseWriter, r *http.Request) {
+				wait := time.Hour
+				if asked.Add(1) <= 8 { // as many as are asked at a time
+					wait = time.Until(over) - timeout*4/10
+				}
+				select {
+				case <-time.After(wait):
+				case <-r.Context().Done():
+				}
+			})
+			return slices.Repeat([]deployment.Instance{slow}, 40)
+		}, gates.Hold, "8", "too little time; a longer timeout lets all be asked"},
+		{"quick ones and one that hangs", func(time.Time) []deployment.Instance {
+			hangs := raw(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+			return append(slices.Repeat([]deployment.Instance{app(t, answers(200, ""))}, 9), hangs)
+		}, gates.Fail, "9", "did not answer: context deadline exceeded"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			over := time.Now().Add(timeout)
+			ctx, cancel := context.WithDeadline(t.Context(), over)
+			defer cancel()
+			finding, err := gate(t, ``).Gate.Check(ctx, green(c.many(over)...))
+			says := finding.Reason
+			if err != nil {
+				says = err.Error()
+			}
+			if finding.Verdict != c.verdict || finding.Figures["passed"] != c.passed || !strings.Contains(says, c.says) {
+				t.Errorf("got %+v, %v", finding, err)
+			}
+		})
 	}
 }
 

@@ -207,6 +207,22 @@ func TestAutoscaledGroupsStartAsLargeAsTheActiveColour(t *testing.T) {
 	if r = render(t, load(t, "shop"), id); r.Counts["front"] != 10 {
 		t.Errorf("front is %d, beyond its max of 10", r.Counts["front"])
 	}
+	// The active colour may have been scaled to nothing by a person; the
+	// candidate starts with what its scaling block asks for at least.
+	id.Counts["front"] = 0
+	if r = render(t, load(t, "shop"), id); r.Counts["front"] != 2 {
+		t.Errorf("front is %d, below its min of 2", r.Counts["front"])
+	}
+}
+
+func TestNoCanariesOfAJobEither(t *testing.T) {
+	one, yes := 1, true
+	job := load(t, "api")
+	job.Update = &api.UpdateStrategy{Canary: &one, AutoPromote: &yes, AutoRevert: &yes}
+	u := render(t, job, green("api")).Job.Update
+	if *u.Canary != 0 || *u.AutoPromote || *u.AutoRevert {
+		t.Errorf("canary %d, auto_promote %t, auto_revert %t", *u.Canary, *u.AutoPromote, *u.AutoRevert)
+	}
 }
 
 func TestUnknownVersionLeavesTheUsersOwn(t *testing.T) {

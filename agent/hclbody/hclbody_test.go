@@ -1,7 +1,6 @@
 package hclbody_test
 
 import (
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -277,7 +276,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if v.count < 1 || v.share < 0 || v.share > 1 || v.wait <= 0 || v.maybe < 0 || v.name == "" || len(v.codes) == 0 {
-			t.Fatal(fmt.Sprintf("%q came to %+v", text, v))
+			t.Fatalf("%q came to %+v", text, v)
 		}
 	})
 }

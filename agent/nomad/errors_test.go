@@ -81,7 +81,7 @@ func TestKinds(t *testing.T) {
 }
 
 func TestForbiddenNamesTheMissingRule(t *testing.T) {
-	nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Permission denied", 403) })
+	nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Permission denied", http.StatusForbidden) })
 	_, err := nomad.Register(t.Context(), testJob(), 0, Submission{})
 	if want := `namespace "shop" { capabilities = ["submit-job"] }`; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v: want %s", err, want)

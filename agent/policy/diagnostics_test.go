@@ -120,3 +120,15 @@ service "api" {
 		t.Errorf("told:\n%s", out.String())
 	}
 }
+
+// Instances cannot have been healthy for the whole time they had to start in.
+func TestALaunchThatCanNeverSucceed(t *testing.T) {
+	for healthyFor, wrong := range map[string]bool{"9m59s": false, "10m": true, "11m": true} {
+		dir := t.TempDir()
+		write(t, dir, "api.nomad.hcl", `job "api" {}`)
+		_, diags := Load(write(t, dir, "api.hcl", "service \"api\" {\n  job = \"api.nomad.hcl\"\n  launch {\n    healthy_for = \""+healthyFor+"\"\n  }\n}\n"))
+		if diags.HasErrors() != wrong || wrong && diags[0].Summary != "Launch can never succeed" {
+			t.Errorf("%s of 10m: %v", healthyFor, diags)
+		}
+	}
+}

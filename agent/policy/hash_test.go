@@ -137,3 +137,10 @@ func TestDigest(t *testing.T) {
 		}
 	}
 }
+
+// Where one part ends and the next begins is part of what is hashed.
+func TestShortHashTellsPartsApart(t *testing.T) {
+	if shortHash("ab", "c") == shortHash("a", "bc") || shortHash("a") == shortHash("a", "") {
+		t.Error("two lists of parts read the same")
+	}
+}

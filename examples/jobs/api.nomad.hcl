@@ -32,7 +32,6 @@ job "api" {
   type = "service"
 
   update {
-    max_parallel      = var.count
     min_healthy_time  = "1s"
     healthy_deadline  = "1m"
     progress_deadline = "2m"

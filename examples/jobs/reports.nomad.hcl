@@ -31,6 +31,7 @@ job "reports" {
     service {
       name = "reports"
       port = "http"
+      task = "web" # of several tasks, the one that speaks Connect
 
       connect {
         native = true

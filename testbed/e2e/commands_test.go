@@ -156,7 +156,7 @@ func TestEditVoidsApproval(t *testing.T) {
 		}
 	}
 	refused := s.order("void", kv.Approve, before.Candidate.Proof(), false)
-	s.says(refused.Reason, "void", before.Candidate.Proof())
+	s.says(refused.Reason, "edited", before.Candidate.Proof())
 	s.order("void", kv.Approve, after.Candidate.Proof(), true)
 	d := s.ends("void", "2.0.0", deployment.Succeeded)
 	c.serves(d.To)

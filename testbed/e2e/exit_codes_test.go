@@ -67,9 +67,9 @@ func TestExitCodes(t *testing.T) {
 // plan says what a release would change, and changes nothing.
 func TestPlanChangesNothing(t *testing.T) {
 	s := open(t, "plan")
-	s.agent("a")
 	v := world.Service{Name: "plan", Version: "1.0.0", Manual: true}
 	s.write(v)
+	s.leads(s.agent("a"))
 	s.teal(0, "deploy", "plan", "-until", "done")
 	before, err := s.Value(s.soon(), s.Keys.State("plan"))
 	s.must(err)

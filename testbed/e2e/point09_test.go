@@ -34,7 +34,7 @@ func TestPoint09PauseAndRollback(t *testing.T) {
 		}
 		return nil
 	})
-	s.says(s.teal(0, "status", "p09").Out, "paused", "not today")
+	s.says(s.teal(0, "status", "p09").Out, "PAUSED", "not today")
 	s.teal(0, "resume", "p09")
 	s.comes("p09", "2.0.0", deployment.Watching, deployment.Soaking)
 	c.serves(to)

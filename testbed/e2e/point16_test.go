@@ -3,6 +3,7 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/world"
@@ -41,7 +42,7 @@ func TestPoint16NomadSaysNo(t *testing.T) {
 			c := s.calls(v.Name, world.TrafficOptions{Rate: 20})
 			good, err := s.APIJobspec(v.Name)
 			s.must(err)
-			v.Version = "2.0.0"
+			v.Version, v.Deadline = "2.0.0", 12*time.Second
 			v.Jobspec = no.spoil(good)
 			if v.Jobspec == good {
 				t.Fatal("the jobspec was not spoiled")

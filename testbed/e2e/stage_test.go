@@ -131,6 +131,9 @@ func (s *stage) close() {
 		s.t.Error(err)
 	}
 	for _, job := range all {
+		if job.ID != s.Name && !strings.HasPrefix(job.ID, s.Name+"-") { // another test's
+			continue
+		}
 		if _, _, err := jobs.DeregisterOpts(job.ID, &nomadapi.DeregisterOptions{NoShutdownDelay: true}, nil); err != nil {
 			s.t.Error(err)
 		}

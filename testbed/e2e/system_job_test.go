@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	nomadapi "github.com/hashicorp/nomad/api"
-
 	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/cluster"
@@ -19,14 +17,9 @@ import (
 // socket with its workload identity, and releases. Running the job again with
 // an edited policy releases the new version.
 func TestAgentAsASystemJob(t *testing.T) {
-	s := open(t, "system")
+	s := openAlone(t, "system", cluster.Options{})
 	port, err := s.Port()
 	s.must(err)
-	t.Cleanup(func() {
-		if _, _, err := s.NomadClient().Jobs().DeregisterOpts("teal", &nomadapi.DeregisterOptions{Purge: true}, nil); err != nil {
-			t.Error(err)
-		}
-	})
 	v := world.Service{Name: "system", Version: "1.0.0", Watch: -1, Soak: -1}
 	jobspec, err := s.APIJobspec(v.Name)
 	s.must(err)

@@ -50,7 +50,7 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	if w.Root, err = product.Root(ctx); err != nil {
 		return nil, err
 	}
-	if w.Teal, w.App, err = binaries(ctx, o.Binaries); err != nil {
+	if w.Teal, w.App, err = binaries(ctx, o.Binaries, o.Log); err != nil {
 		return nil, err
 	}
 	if w.Cluster, err = cluster.Start(ctx, o.Options); err != nil {
@@ -59,11 +59,14 @@ func Start(ctx context.Context, o Options) (*World, error) {
 	return w, nil
 }
 
-func binaries(ctx context.Context, dir string) (teal, app string, err error) {
+func binaries(ctx context.Context, dir string, log io.Writer) (teal, app string, err error) {
 	built.Lock()
 	defer built.Unlock()
 	if built.app != "" {
 		return built.teal, built.app, nil
+	}
+	if log != nil {
+		fmt.Fprintln(log, "building teal and the example app")
 	}
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "teal-binaries-"); err != nil {

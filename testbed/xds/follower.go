@@ -98,11 +98,10 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 	defer conn.Close()
 	defer f.deregister(ctx)
-	known := newState()
 	delay := 100 * time.Millisecond
 	for {
 		began := time.Now()
-		err := f.follow(ctx, conn, known)
+		err := f.follow(ctx, conn)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -121,8 +120,10 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// follow is one stream, from registration to its end.
-func (f *Follower) follow(ctx context.Context, conn *grpc.ClientConn, known *state) error {
+// follow is one stream, from registration to its end. What a new stream tells
+// is taken in once it is whole: until then the last that was known stays, for
+// a Consul that has just started tells of a proxy's upstreams bit by bit.
+func (f *Follower) follow(ctx context.Context, conn *grpc.ClientConn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if err := f.register(ctx); err != nil {
@@ -132,11 +133,16 @@ func (f *Follower) follow(ctx context.Context, conn *grpc.ClientConn, known *sta
 	if err != nil {
 		return fmt.Errorf("open xDS stream: %w", err)
 	}
+	known, taken := newState(), f.Table().Clusters == nil
 	for {
 		kind, at, err := s.next(known)
 		if err != nil {
 			return fmt.Errorf("xDS stream: %w", err)
 		}
+		if !taken && !known.whole() {
+			continue
+		}
+		taken = true
 		f.publish(Change{At: at, Kind: short[kind], Table: known.table()})
 	}
 }

@@ -22,7 +22,7 @@ const (
 // short names a discovery service as people do.
 var short = map[string]string{clusterType: "CDS", endpointType: "EDS", listenerType: "LDS", routeType: "RDS"}
 
-// state is everything Consul has sent, kept over reconnections.
+// state is everything Consul has sent on one stream.
 type state struct {
 	clusters  map[string]bool // those whose endpoints come by EDS
 	endpoints map[string][]Endpoint
@@ -48,17 +48,8 @@ func newState() *state {
 	}
 }
 
-// apply takes a response in. The first response of a stream for a wildcard
-// type is everything there is, so it replaces what was known.
-func (s *state) apply(r *discoveryv3.DeltaDiscoveryResponse, first bool) error {
-	if first {
-		switch r.GetTypeUrl() {
-		case clusterType:
-			clear(s.clusters)
-		case listenerType:
-			clear(s.listeners)
-		}
-	}
+// apply takes a response in.
+func (s *state) apply(r *discoveryv3.DeltaDiscoveryResponse) error {
 	for _, name := range r.GetRemovedResources() {
 		switch r.GetTypeUrl() {
 		case clusterType:
@@ -152,6 +143,19 @@ func (s *state) warm(l outbound) (now active, ok bool) {
 	}
 	routes, ok := s.routes[l.rds]
 	return active{routes: routes}, ok
+}
+
+// whole says whether the upstream's requests lead somewhere.
+func (s *state) whole() bool {
+	t := s.table()
+	for _, r := range t.Routes {
+		for _, target := range r.Targets {
+			if _, ok := s.endpoints[target.Cluster]; !ok {
+				return false
+			}
+		}
+	}
+	return len(t.Routes) > 0
 }
 
 // warmed says whether the endpoints of every cluster have come, be they none.

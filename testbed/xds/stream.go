@@ -21,7 +21,6 @@ var envoyVersion = &typev3.SemanticVersion{MajorNumber: 1, MinorNumber: 34, Patc
 type stream struct {
 	ads        discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	subscribed map[string]map[string]bool         // by type; wildcards are not in here
-	answered   map[string]bool                    // types that sent their first response
 	held       *discoveryv3.DeltaDiscoveryRequest // acknowledgement of clusters
 }
 
@@ -36,7 +35,6 @@ func openStream(ctx context.Context, conn *grpc.ClientConn, proxy, caller, token
 	s := &stream{
 		ads:        ads,
 		subscribed: map[string]map[string]bool{endpointType: {}, routeType: {}},
-		answered:   map[string]bool{},
 	}
 	node := &corev3.Node{
 		Id:            proxy,
@@ -65,10 +63,9 @@ func (s *stream) next(known *state) (kind string, at time.Time, err error) {
 	}
 	at, kind = time.Now(), response.GetTypeUrl()
 	ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kind, ResponseNonce: response.GetNonce()}
-	if err := known.apply(response, !s.answered[kind]); err != nil {
+	if err := known.apply(response); err != nil {
 		ack.ErrorDetail = &statusv1.Status{Code: 3, Message: err.Error()} // invalid argument
 	}
-	s.answered[kind] = true
 	if kind == clusterType {
 		s.held = ack
 	} else if err := s.ads.Send(ack); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,6 +44,8 @@ const patience = time.Minute
 // Contract is what Teal relies on of Nomad. It needs a node that can run
 // raw_exec, and purges the jobs it registers.
 func Contract(t *testing.T, subject func(t *testing.T) Subject) {
+	var clauses sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
 	for _, c := range []struct {
 		name string
 		test func(x *trial, t *testing.T)
@@ -64,29 +67,37 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"the stream tells what happens", (*trial).stream},
 		{"a watch ends with its context", (*trial).cancelled},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // each has a job of its own
-			s := subject(t)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			t.Cleanup(cancel)
-			x := &trial{Subject: s, t: t, ctx: ctx}
-			id := regexp.MustCompile(`\W+`).ReplaceAllString(c.name, "-")
-			x.id = s.Prefix + id
-			t.Cleanup(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
-				defer cancel()
-				// A purged job can no longer be waited for.
-				if err := errors.Join(
-					s.Client.Stop(ctx, "default", x.id, false),
-					s.Client.WaitStopped(ctx, "default", x.id),
-					s.Client.Stop(ctx, "default", x.id, true),
-				); err != nil {
-					t.Errorf("clean up: %v", err)
-				}
-			})
-			c.test(x, t)
+		clauses.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			t.Run(c.name, func(t *testing.T) { try(t, subject(t), c.name, c.test) })
 		})
 	}
+	clauses.Wait()
+}
+
+// atOnce is how many clauses are tried at a time, each with a job of its own:
+// most of the time they wait for Nomad.
+const atOnce = 6
+
+func try(t *testing.T, s Subject, name string, test func(x *trial, t *testing.T)) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	x := &trial{Subject: s, t: t, ctx: ctx}
+	x.id = s.Prefix + regexp.MustCompile(`\W+`).ReplaceAllString(name, "-")
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		// A purged job can no longer be waited for.
+		if err := errors.Join(
+			s.Client.Stop(ctx, "default", x.id, false),
+			s.Client.WaitStopped(ctx, "default", x.id),
+			s.Client.Stop(ctx, "default", x.id, true),
+		); err != nil {
+			t.Errorf("clean up: %v", err)
+		}
+	})
+	test(x, t)
 }
 
 // trial is one clause being tried.

@@ -49,8 +49,8 @@ func (s *Server) parse(source, variables string) (*api.Job, error) {
 		template = source
 	}
 	wrong := func(line int, words string) error {
-		return &nomad.Error{Op: "parse jobspec", Kind: nomad.ErrInvalid,
-			Err: fmt.Errorf("Failed to parse job: input.hcl:%d,1-2: %s", line, words)}
+		said := fmt.Sprintf("Failed to parse job: input.hcl:%d,1-2: %s", line, words) // as Nomad has it
+		return &nomad.Error{Op: "parse jobspec", Kind: nomad.ErrInvalid, Err: errors.New(said)}
 	}
 	values := map[string]string{}
 	for _, m := range binding.FindAllStringSubmatch(variables, -1) {

@@ -100,7 +100,7 @@ func (b *bench) subject(ctx context.Context, v world.Service) (*subject, error) 
 	if err != nil {
 		return nil, err
 	}
-	if d.Outcome == "" { // it is watched: both colours are there, go back to the first
+	if s.service.Watch > 0 { // it is watched: both colours are there, go back to the first
 		if _, err := s.site.Order(ctx, v.Name, "rollback", ""); err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func (s *subject) release(ctx context.Context) (deployment.Deployment, error) {
 		return deployment.Deployment{}, err
 	}
 	return s.site.AwaitRelease(ctx, s.service.Name, s.service.Version, func(d deployment.Deployment) bool {
-		return d.State == deployment.Watching || d.Outcome == deployment.Succeeded
+		return d.State == deployment.Watching && s.service.Watch > 0 || d.Outcome != ""
 	})
 }
 

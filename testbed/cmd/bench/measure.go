@@ -101,7 +101,8 @@ func (s *subject) byKey(ctx context.Context) (time.Duration, error) {
 	}
 	at, err := s.arrival(ctx, to, began)
 	if err != nil {
-		return 0, err
+		answer, _ := s.site.Value(context.WithoutCancel(ctx), s.site.Keys.Result(s.service.Name, kv.Cutover))
+		return 0, fmt.Errorf("%w; the command was answered %s", err, answer)
 	}
 	return at.Sub(began), s.settled(ctx, to)
 }
@@ -198,8 +199,8 @@ func (s *subject) toGate(ctx context.Context) error {
 	s.service.Vars["fault"] = `"errors"`
 	s.service.Gates = `gate "http" "smoke" {
   path     = "/version"
-  attempts = 100000
-  interval = "50ms"
+  attempts = 10000
+  interval = "100ms"
   deadline = "10m"
 }`
 	if err := s.site.Write(s.service); err != nil {

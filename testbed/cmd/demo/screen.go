@@ -117,16 +117,24 @@ func (s *screen) say(format string, args ...any) {
 
 // note adds a line to the step.
 func (s *screen) note(format string, args ...any) {
-	s.line("      " + s.paint(dim, fmt.Sprintf(format, args...)))
+	s.line("      " + s.paint(dim, s.fit(fmt.Sprintf(format, args...), 6)))
 }
 
-// done ends the step well.
+// fit shortens a text to what is left of a terminal's line.
+func (s *screen) fit(text string, taken int) string {
+	if s.width == 0 {
+		return text
+	}
+	return cut(text, s.width-taken)
+}
+
+// ok ends the step well.
 func (s *screen) ok(format string, args ...any) {
 	s.mu.Lock()
 	took := time.Since(s.began)
 	s.step = ""
 	s.mu.Unlock()
-	text := fmt.Sprintf(format, args...)
+	text := s.fit(fmt.Sprintf(format, args...), 16)
 	s.line(fmt.Sprintf("  %s %s%s %s", s.paint(green, "ok"), text, pad(text, 78), s.paint(dim, fmt.Sprintf("%6.1f s", took.Seconds()))))
 }
 

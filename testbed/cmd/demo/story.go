@@ -272,7 +272,7 @@ func (s *story) releaseTo(ctx context.Context, version string, reached func(depl
 		s.screen.say("%s", d.State)
 		for ; told < len(d.Log); told++ {
 			e := d.Log[told]
-			s.screen.note("%s  %s", e.At.Local().Format("15:04:05"), cut(e.What, 100))
+			s.screen.note("%s  %s", e.At.Local().Format("15:04:05"), cut(e.What, 120))
 		}
 		return reached(d)
 	})
