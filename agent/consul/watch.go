@@ -12,7 +12,7 @@ var ErrStop = errors.New("stop watching")
 
 const (
 	firstPause = 100 * time.Millisecond
-	lastPause  = 10 * time.Second
+	lastPause  = 3 * time.Second
 	// quick is how soon a blocking query may come back with nothing new
 	// before the loop suspects that it does not block at all.
 	quick = 50 * time.Millisecond
@@ -56,7 +56,7 @@ func Watch(ctx context.Context, fetch func(ctx context.Context, index uint64) (u
 // ready to use.
 type Backoff struct{ next time.Duration }
 
-// Wait pauses, each time up to twice as long as the last, at most ten
+// Wait pauses, each time up to twice as long as the last, at most three
 // seconds, or until ctx ends.
 func (b *Backoff) Wait(ctx context.Context) {
 	wait := b.Next()

@@ -40,7 +40,8 @@ type loop struct {
 	blind    bool  // it does so without a policy
 	handover *work // of the jobs, beside it
 	errand   *work // of an edited policy or a command that needs Nomad or time
-	chore    *work // stops kept candidates
+	chore    *work // stops a kept candidate, of colour choreOn
+	choreOn  deployment.Colour
 	// look4jobs reads the service's jobs after a suspicious event; lookAgain
 	// says that another came meanwhile.
 	look4jobs *work

@@ -108,6 +108,10 @@ const settleWithin = 10 * time.Second
 func (j job) probe(ctx context.Context, p policy.Probe) []deployment.Event {
 	ctx, cancel := context.WithTimeout(ctx, j.pol.Cutover.Timeout)
 	defer cancel()
+	if strings.Contains(p.Expect, "{version}") && j.d.Candidate.Version == "" {
+		return []deployment.Event{{Kind: deployment.Hold, Reason: "probe " + p.URL +
+			" expects {version}, and the version is not known: no variable of the policy names it; triggers go on watching, teal resume accepts"}}
+	}
 	expect := strings.NewReplacer("{version}", j.d.Candidate.Version, "{colour}", string(j.d.To), "{service}", j.l.svc).Replace(p.Expect)
 	look := traffic.Probe{URL: p.URL, Expect: expect, Header: p.Header}
 	var answered, unasked error

@@ -139,8 +139,6 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 		return refusal("%s has no traffic yet, so there is nothing to take back; teal abort %s gives the release up", named(d.Candidate), l.svc)
 	case d.State == deployment.RollingBack:
 		return intent{say: "the rollback is under way"}
-	case d.State == deployment.Retiring:
-		return refusal("the previous version is being retired at this moment; try again")
 	case !d.From.Valid():
 		return refusal("%s", deployment.ErrNoWayBack)
 	}
@@ -148,6 +146,9 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 	// waits for nobody.
 	if v, _ := l.feed.now(); !c.Force && v.known && v.err == nil && passing(v.of(d.From, l.rec.Route.Loose)) == 0 {
 		return refusal("no instance of %s (%s) passes its checks, so its traffic would get 503; teal rollback -force goes back all the same", d.From, d.FromVersion)
+	}
+	if d.State == deployment.Retiring && !c.Force && passing(l.viewOf(d.From)) < l.rec.Slots[d.From].Expected {
+		return refusal("%s (%s) is being retired and is not whole any more; teal rollback -force goes back all the same", d.From, d.FromVersion)
 	}
 	ev.Kind, ev.KeepUntil = deployment.Rollback, keepUntil(l.policy(), ev.At)
 	return intent{events: []deployment.Event{ev}, say: fmt.Sprintf("traffic goes back to %s (%s)", d.From, d.FromVersion)}
@@ -203,6 +204,12 @@ func (l *loop) resume(ctx context.Context, ev deployment.Event) intent {
 
 // acceptWithin bounds the write that accepts a route: the loop waits for it.
 const acceptWithin = 5 * time.Second
+
+// viewOf are a colour's instances as last seen.
+func (l *loop) viewOf(c deployment.Colour) []deployment.Instance {
+	v, _ := l.feed.now()
+	return v.of(c, l.rec.Route.Loose)
+}
 
 // look is what Consul knows of the service's instances. It waits a moment for
 // the first answer; the feed goes on for the move that follows.

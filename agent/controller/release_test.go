@@ -409,3 +409,49 @@ func TestPlanChangesNothing(t *testing.T) {
 		w.refused(kv.Plan, `{"vars":{"version":"2.0.0"}}`, "second full copy")
 	})
 }
+
+// A failed candidate is to be stopped while Nomad is away; meanwhile somebody
+// forces traffic to it. When Nomad is back the old order must not be carried
+// out.
+func TestKeptCandidateThatIsWantedAgainIsNotStopped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.obeyed(kv.Rollback, "") // kept for ten minutes
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.nomad.SetAway(true)
+		time.Sleep(11 * time.Minute)
+		synctest.Wait()
+		w.obeyed(kv.Cutover, "green")
+		w.state("2.0.0", deployment.Watching)
+		w.nomad.SetAway(false)
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if got := w.nomad.Jobs(); !slices.Equal(got, []string{"api", "api-green"}) {
+			t.Errorf("jobs %v: what serves was stopped", got)
+		}
+		w.serves(deployment.Green)
+	})
+}
+
+// Nomad is away when the old colour is to be retired: it is still whole, and
+// still the way back.
+func TestRollbackWhileRetiringWithNomadAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `soak   { for = "1m" }`, "soak {\n for = \"1m\"\n then = \"stop\"\n }", 1))
+		w.state("2.0.0", deployment.Soaking)
+		w.nomad.SetAway(true)
+		w.state("2.0.0", deployment.Retiring)
+		w.obeyed(kv.Rollback, "")
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return r.Active == deployment.Blue })
+		w.nomad.SetAway(false)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		w.serves(deployment.Blue)
+		if got := w.nomad.Jobs(); !slices.Contains(got, "api") {
+			t.Errorf("jobs %v: the colour that serves was retired", got)
+		}
+	})
+}

@@ -70,7 +70,11 @@ func (l *loop) nextAlarm() (at time.Time, ok bool) {
 // kept says whether a colour is only kept for debugging: it neither serves nor
 // is being released.
 func (l *loop) kept(colour deployment.Colour, slot deployment.Slot) bool {
-	return slot.StopAt != nil && colour != l.rec.Active && !(l.rec.InFlight() && l.rec.Deployment.To == colour)
+	return slot.StopAt != nil && keptIn(l.rec, colour)
+}
+
+func keptIn(rec deployment.Service, colour deployment.Colour) bool {
+	return rec.Slots[colour].StopAt != nil && colour != rec.Active && !(rec.InFlight() && rec.Deployment.To == colour)
 }
 
 // stopKept stops candidates that were kept for debugging long enough. It works
@@ -83,6 +87,7 @@ func (l *loop) stopKept(ctx context.Context) {
 		if !l.kept(colour, slot) || time.Now().Before(*slot.StopAt) {
 			continue
 		}
+		l.choreOn = colour
 		l.chore = l.start(ctx, func(ctx context.Context, w *work) {
 			err := retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
 				if err := l.t.term.Check(); err != nil {

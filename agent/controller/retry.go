@@ -9,9 +9,10 @@ import (
 )
 
 // retry calls f until it succeeds, ctx ends, the term is lost, or f says that
-// trying again cannot help (see final). It says what it waits for.
+// trying again cannot help (see final). It says what it waits for, once for
+// each reason: a server that is away for long must not fill the log.
 func retry(ctx context.Context, log hclog.Logger, what string, f func(context.Context) error) error {
-	wait := retryFirst
+	wait, said := retryFirst, ""
 	for {
 		err := f(ctx)
 		if err == nil || lost(err) || isFinal(err) {
@@ -20,7 +21,10 @@ func retry(ctx context.Context, log hclog.Logger, what string, f func(context.Co
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		log.Warn("trying again", "to", what, "in", wait.String(), "error", err)
+		if said != err.Error() {
+			said = err.Error()
+			log.Warn("trying again until it works", "to", what, "error", err)
+		}
 		if !pause(ctx, wait/2+rand.N(wait/2)) {
 			return ctx.Err()
 		}

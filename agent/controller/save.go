@@ -39,6 +39,12 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 		l.work.stop()
 		l.work = nil
 	}
+	if l.chore != nil && !keptIn(next, l.choreOn) {
+		// It is wanted again: while Nomad was away the order to stop it may
+		// still be waiting.
+		l.chore.stop()
+		l.chore = nil
+	}
 	l.rec = next
 	l.publish()
 	return nil

@@ -70,7 +70,14 @@ func init() {
 			}
 			return nil
 		},
-		Emptied: func(s *Service, ev Event) error { delete(s.Slots, ev.Colour); s.log(ev); return nil },
+		Emptied: func(s *Service, ev Event) error {
+			if ev.Colour == s.Active || s.InFlight() && ev.Colour == s.Deployment.To {
+				return fmt.Errorf("%w: %s is in use", ErrTransition, ev.Colour)
+			}
+			delete(s.Slots, ev.Colour)
+			s.log(ev)
+			return nil
+		},
 		Rescaled: func(s *Service, ev Event) error {
 			s.put(ev.Colour, *ev.Slot)
 			s.log(ev)
@@ -132,9 +139,12 @@ func beginSwitch(s *Service, ev Event) error {
 	d := s.Deployment
 	d.Slotted = true
 	if proof == "" {
+		if !ev.Force {
+			return fmt.Errorf("%w: %s on %s is not proven", ErrTransition, slot.Version, to)
+		}
 		proof = "forced by " + ev.By
 	}
-	if slot.Proof == "" || ev.Force {
+	if ev.Force {
 		d.Forced = ev.flag()
 	}
 	slot.Proof, slot.StopAt = proof, nil
@@ -185,7 +195,7 @@ func resume(s *Service, ev Event) error {
 	if !s.InFlight() {
 		return nil
 	}
-	if to, ok := edges[edge{s.Deployment.State, then}]; ok {
+	if to, ok := edges[edge{s.Deployment.State, then}]; ok && (then == WatchPass || then == SoakEnd) {
 		ev.Kind = then
 		s.Deployment.State, s.Deployment.Since = to, ev.At
 		enter(s, ev)

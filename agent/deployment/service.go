@@ -7,6 +7,7 @@ package deployment
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -72,6 +73,9 @@ func Decode(name string, raw []byte) (Service, error) {
 	var s Service
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return Service{}, fmt.Errorf("the record of %s cannot be read: %w", name, err)
+	}
+	if d := s.Deployment; d != nil && !slices.Contains(States, d.State) {
+		return Service{}, fmt.Errorf("the record of %s cannot be read: %q is no state of a deployment", name, d.State)
 	}
 	if s.Name == "" {
 		s.Name = name

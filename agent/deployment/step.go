@@ -91,7 +91,8 @@ var edges = map[edge]State{
 	{Soaking, Trigger}:  RollingBack,
 	{Soaking, Rollback}: RollingBack,
 
-	{Retiring, Retired}: Done,
+	{Retiring, Retired}:  Done,
+	{Retiring, Rollback}: RollingBack, // as long as nothing was done to the previous colour yet
 
 	{RollingBack, RoutedBack}: Done,
 }
@@ -130,6 +131,9 @@ func Step(s Service, ev Event) (Service, []Action, error) {
 	if !ok {
 		return s, nil, fmt.Errorf("%s: %s while %s: %w", s.Name, ev.Kind, d.State, ErrTransition)
 	}
+	if err := passesHold(*d, ev); err != nil {
+		return s, nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
 	if next == RollingBack && !d.From.Valid() {
 		return s, nil, fmt.Errorf("%s: %w", s.Name, ErrNoWayBack)
 	}
@@ -138,6 +142,19 @@ func Step(s Service, ev Event) (Service, []Action, error) {
 	enter(&s, ev)
 	d.log(ev)
 	return s, s.Resume(), nil
+}
+
+// passesHold checks that passes were given for the very candidate in flight.
+func passesHold(d Deployment, ev Event) error {
+	if ev.Kind != GatesPass && ev.Kind != NeedConsent {
+		return nil
+	}
+	for _, g := range ev.Gates {
+		if g.Proof != d.Candidate.Proof() {
+			return fmt.Errorf("gate %s passed for %s and the candidate is %s: %w", g.Name, g.Proof, d.Candidate.Proof(), ErrTransition)
+		}
+	}
+	return nil
 }
 
 // Resume is what the present state asks for: on entry, and after a restart.
@@ -257,7 +274,8 @@ func (s *Service) finish(d *Deployment, ev Event) {
 	if slot, ok := s.Slots[d.To]; ok && d.Slotted && d.Outcome != Succeeded {
 		// An operator may change their mind and cut over again by hand; what a
 		// gate or a trigger found bad must prove itself anew.
-		if d.Rollback == nil || !d.Rollback.Detected.IsZero() {
+		// Nor does it carry over that somebody forced it.
+		if d.Rollback == nil || !d.Rollback.Detected.IsZero() || d.Forced != nil {
 			slot.Proof = ""
 		}
 		slot.StopAt = ev.KeepUntil

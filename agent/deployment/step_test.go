@@ -97,7 +97,7 @@ func TestNothingOutsideTheTableHappens(t *testing.T) {
 // traffic and until the previous colour is given up, it can be taken back.
 func TestRollbackIsPossibleFromCutoverToTheEndOfTheSoak(t *testing.T) {
 	for _, state := range []State{CuttingOver, Watching, Soaking} {
-		for _, trouble := range []string{"", "pause", "hold(unknown)", "pause hold(the route was edited)", "weaken(blue is gone)", "queue(3.0.0)", "emptied(green)"} {
+		for _, trouble := range []string{"", "pause", "hold(unknown)", "pause hold(the route was edited)", "weaken(blue is gone)", "queue(3.0.0)"} {
 			for _, kind := range []Kind{Rollback, Trigger} {
 				p := after(t, "adopt(1.0.0) "+ways[state]+" "+trouble)
 				flags := []*Flag{p.s.Paused, p.s.Held}
