@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -63,6 +64,11 @@ func (l *loop) ensureFeed(ctx context.Context) {
 	}
 }
 
+// freshEvery is how old the picture may get before it is read anew: a blocking
+// query whose end was lost must not leave a release waiting for what has long
+// come about.
+const freshEvery = 20 * time.Second
+
 func (l *loop) startFeed(ctx context.Context) *feed {
 	ctx, cancel := context.WithCancel(ctx)
 	f := &feed{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
@@ -71,9 +77,14 @@ func (l *loop) startFeed(ctx context.Context) *feed {
 		defer close(f.done)
 		said := ""
 		_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
-			list, next, err := catalog.Instances(ctx, l.svc, index)
+			asking, cancel := context.WithTimeout(ctx, freshEvery)
+			list, next, err := catalog.Instances(asking, l.svc, index)
+			cancel()
 			if ctx.Err() != nil {
 				return next, err
+			}
+			if index > 0 && errors.Is(err, context.DeadlineExceeded) {
+				return 0, nil // nothing new was told for long: look
 			}
 			if err == nil {
 				said = ""

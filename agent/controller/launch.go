@@ -22,11 +22,14 @@ func (j job) launch(ctx context.Context) {
 	defer cancel()
 
 	var latest nomad.JobStatus
+	phase := "the idle colour is not empty yet"
 	err := j.evict(ctx)
 	if err == nil {
+		phase = "not registered"
 		err = j.register(ctx)
 	}
 	if err == nil {
+		phase = "not healthy"
 		latest, err = j.awaitHealthy(ctx)
 	}
 	switch {
@@ -37,7 +40,7 @@ func (j job) launch(ctx context.Context) {
 			j.rec.Slots[j.d.To].Expected, j.pol.Launch.HealthyFor)})
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(),
-			Reason: fmt.Sprintf("not healthy within the launch deadline of %s: %s", j.pol.Launch.Deadline, j.shortfall(latest))})
+			Reason: fmt.Sprintf("%s within the launch deadline of %s: %s", phase, j.pol.Launch.Deadline, j.shortfall(latest))})
 	case ctx.Err() != nil:
 	default:
 		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(), Reason: sentence(err)})
@@ -92,6 +95,7 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
 			return finalUnlessAway(err)
 		}
+		j.l.log.Debug("stopped in Nomad, waiting for Consul", "job", slot.Job)
 		_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, j.rec.Route.Loose)) == 0 })
 		return err
 	})
