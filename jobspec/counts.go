@@ -1,10 +1,6 @@
 package jobspec
 
-import (
-	"maps"
-
-	"github.com/hashicorp/nomad/api"
-)
+import "github.com/hashicorp/nomad/api"
 
 // Counts says how many allocations each task group asks for. A nil job asks
 // for none.
@@ -40,10 +36,4 @@ func expected(template, launched *api.Job, service string) int {
 		}
 	}
 	return n
-}
-
-// OnlyCountsDiffer says whether b can be reached from a by scaling in place:
-// the same job in everything but the number of allocations.
-func OnlyCountsDiffer(a, b *api.Job) bool {
-	return Hash(a, "") == Hash(b, "") && !maps.Equal(Counts(a), Counts(b))
 }

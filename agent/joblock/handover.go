@@ -46,48 +46,6 @@ type Handover struct {
 	Commit func(ctx context.Context, ops api.KVTxnOps) (api.KVPairs, error)
 }
 
-// Run does the whole handover: none, drain, the new owner. It begins with what
-// the key says, so it may be run again after a crash or an error at any point,
-// by this agent or another.
-func (h Handover) Run(ctx context.Context) (Outcome, error) {
-	key, err := h.read(ctx)
-	if err != nil {
-		return "", err
-	}
-	if key.Owner.Valid() && key.Owner != h.To {
-		if err := h.write(ctx, key, deployment.None); err != nil {
-			return "", err
-		}
-	}
-	outcome, err := h.Drain(ctx)
-	if err != nil || !h.To.Valid() {
-		return outcome, err
-	}
-	if key, err = h.read(ctx); err != nil {
-		return outcome, err
-	}
-	return outcome, h.write(ctx, key, h.To)
-}
-
-func (h Handover) read(ctx context.Context) (Key, error) {
-	pair, _, err := h.Store.Get(ctx, h.Keys.JobProcessor(h.Service), 0)
-	if err != nil {
-		return Key{}, err
-	}
-	return Parse(pair), nil
-}
-
-func (h Handover) write(ctx context.Context, key Key, to deployment.Colour) error {
-	ops, err := key.Ops(h.Keys, h.Service, to)
-	if err != nil {
-		return err
-	}
-	if _, err := h.Commit(ctx, ops); err != nil {
-		return fmt.Errorf("jobs of %s to %s: %w", h.Service, to, err)
-	}
-	return nil
-}
-
 // Drain returns once no worker of any colour but To can still be processing.
 // The key must no longer name their colour: otherwise new ones keep coming.
 //

@@ -17,7 +17,6 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/deployment"
-	"github.com/tealdeploy/teal/agent/kv"
 )
 
 // Reader reads keys; index and answer are those of a blocking query.
@@ -68,19 +67,4 @@ func (k Key) Edited(wrote deployment.Colour) string {
 		return fmt.Sprintf("job-processor-leader was set to %s by somebody else, Teal wrote %s", k.Owner, wrote)
 	}
 	return ""
-}
-
-// Ops is the change of the key to a colour or to none, on condition that the
-// key is still as read. It belongs into one fenced transaction with the record
-// that says so. Nothing is to be done when the key says it already: Ops is then
-// only the condition. From one colour straight to the other is refused.
-func (k Key) Ops(keys kv.Keys, service string, to deployment.Colour) (api.KVTxnOps, error) {
-	if k.Owner.Valid() && to.Valid() && k.Owner != to {
-		return nil, fmt.Errorf("jobs of %s: from %s to %s only through none", service, k.Owner, to)
-	}
-	op := &api.KVTxnOp{Verb: api.KVCAS, Key: keys.JobProcessor(service), Value: []byte(to.String()), Index: k.Index}
-	if k.Index > 0 && k.Garbled == "" && k.Owner.String() == to.String() {
-		op = &api.KVTxnOp{Verb: api.KVCheckIndex, Key: op.Key, Index: k.Index}
-	}
-	return api.KVTxnOps{op}, nil
 }
