@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -41,6 +42,8 @@ type Agent struct {
 	elector    *leader.Elector
 
 	registration *registration // nil: the settings say not to
+
+	differing atomic.Bool // whether health said last that the leader has other policies
 }
 
 // Run makes an agent and runs it until ctx ends.
@@ -64,10 +67,10 @@ func New(o Options) (*Agent, error) {
 		options: o, settings: *s, config: config, since: time.Now().UTC(), keys: kv.NewKeys(s.Prefix),
 		log: newLog(o, s), facts: newBoard(), metrics: api.NewMetrics(o.Version),
 	}
-	if a.consul, err = newConsul(s, a.log.Named("consul")); err != nil {
+	if a.consul, err = newConsul(s, a.metrics, a.log.Named("consul")); err != nil {
 		return nil, err
 	}
-	if a.nomad, err = newNomad(s, a.log.Named("nomad")); err != nil {
+	if a.nomad, err = newNomad(s, a.metrics, a.log.Named("nomad")); err != nil {
 		return nil, err
 	}
 	a.controller = newController(a)

@@ -121,6 +121,9 @@ func TestTwoAgents(t *testing.T) {
 	one.leads()
 	two := run(t, n2.URL, nomad, "two", filepath.Join(dir, "other"))
 	two.until("that its policies differ", func() bool { h, _ := two.health(); return h.Differs && h.Leader == "one" })
+	if _, _ = two.health(); two.log.count("the leader has other policies") != 1 {
+		t.Errorf("that its policies differ is to be logged once\n%s", two.log)
+	}
 	same := run(t, n2.URL, nomad, "same", filepath.Join(dir, "same"))
 	same.until("who leads", func() bool { h, _ := same.health(); return h.Leader == "one" && h.Policies != "" })
 	if h, _ := same.health(); h.Differs {

@@ -1,26 +1,31 @@
 package agent
 
 import (
+	"os"
+
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/agent/settings"
 )
 
 // newConsul makes the client that everything shares. A token file is not left
-// to the api package, which would read it only now.
-func newConsul(s *settings.Settings, log hclog.Logger) (*consul.Client, error) {
-	config := consul.Config{API: s.ConsulConfig()}
+// to the api package, which would read it only now, and fail where it is not
+// there yet. It would take the environment's instead of none: hence an empty
+// one.
+func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger) (*consul.Client, error) {
+	config := consul.Config{API: s.ConsulConfig(), Failures: m.ConsulError}
 	if path := config.API.TokenFile; path != "" {
-		config.Token = newTokenFile(path, log).token
-		config.API.Token, config.API.TokenFile = "", ""
+		config.Token = TokenOf(path, log)
+		config.API.Token, config.API.TokenFile = "", os.DevNull
 	}
 	return consul.New(config)
 }
 
 // newNomad makes the client that everything shares.
-func newNomad(s *settings.Settings, log hclog.Logger) (*nomad.Client, error) {
+func newNomad(s *settings.Settings, m *api.Metrics, log hclog.Logger) (*nomad.Client, error) {
 	without := *s
 	without.Nomad.TokenFile = ""
 	config, err := without.NomadConfig()
@@ -32,8 +37,12 @@ func newNomad(s *settings.Settings, log hclog.Logger) (*nomad.Client, error) {
 		config.SecretID = ""
 	}
 	client, err := nomad.New(config)
-	if err != nil || path == "" {
-		return client, err
+	if err != nil {
+		return nil, err
 	}
-	return client.WithToken(newTokenFile(path, log).token), nil
+	client = client.Counting(m.NomadError)
+	if path == "" {
+		return client, nil
+	}
+	return client.WithToken(TokenOf(path, log)), nil
 }

@@ -27,24 +27,27 @@ func (a *Agent) Health(ctx context.Context) api.Health {
 	}
 	if err := a.consul.Ping(ctx); err != nil {
 		h.Consul = err.Error()
-		a.metrics.ConsulError("ping")
 		return h
 	}
-	if lead.Leader != "" && !lead.Leading {
-		h.Differs = a.differs(ctx, lead.Leader, f.policies)
+	h.Differs = lead.Leader != "" && !lead.Leading && a.differs(ctx, lead.Leader, f.policies)
+	switch was := a.differing.Swap(h.Differs); {
+	case h.Differs && !was:
+		a.log.Warn("the leader has other policies than this agent: give both the same files", "leader", lead.Leader)
+	case was && !h.Differs:
+		a.log.Info("the leader has no other policies than this agent any more", "leader", lead.Leader)
 	}
 	return h
 }
 
 // differs says whether the leader holds other policies. What it does not say
-// is not held against it.
+// is not held against it; while Consul does not tell, it is as it was.
 func (a *Agent) differs(ctx context.Context, leader, digest string) bool {
 	pair, _, err := a.consul.Get(ctx, a.keys.Agent(leader), 0)
-	if err != nil || pair == nil {
-		return false
+	if err != nil {
+		return a.differing.Load()
 	}
 	var info kv.AgentInfo
-	return json.Unmarshal(pair.Value, &info) == nil && info.Name == leader && info.Policies != digest
+	return pair != nil && json.Unmarshal(pair.Value, &info) == nil && info.Name == leader && info.Policies != digest
 }
 
 // nomadEvery is how often Nomad is asked whether it is there.
@@ -61,9 +64,6 @@ func (a *Agent) watchNomad(ctx context.Context) error {
 		cancel()
 		if ctx.Err() != nil {
 			return nil
-		}
-		if err != nil {
-			a.metrics.NomadError("ping")
 		}
 		says := nomad.says(err)
 		a.facts.update(func(f *facts) { f.nomad = says })

@@ -20,6 +20,10 @@ type tokenFile struct {
 	told bool
 }
 
+// TokenOf is the token in a file that somebody else renews, read each time it
+// is asked for.
+func TokenOf(path string, log hclog.Logger) func() string { return newTokenFile(path, log).token }
+
 func newTokenFile(path string, log hclog.Logger) *tokenFile {
 	return &tokenFile{path: path, log: log}
 }

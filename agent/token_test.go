@@ -30,11 +30,11 @@ func TestRenewedTokenFile(t *testing.T) {
 	logger := hclog.New(&hclog.LoggerOptions{Output: log})
 
 	// The file need not be there yet.
-	consul, err := newConsul(&s, logger)
+	consul, err := newConsul(&s, nil, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	nomad, err := newNomad(&s, logger)
+	nomad, err := newNomad(&s, nil, logger)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,12 +85,12 @@ func TestTokenFileOfTheEnvironment(t *testing.T) {
 		_, _ = w.Write([]byte(`"127.0.0.1:8300"`))
 	}))
 	defer server.Close()
-	path := write(t, filepath.Join(t.TempDir(), "token"), "one")
+	path := filepath.Join(t.TempDir(), "token") // it need not be there yet either
 	t.Setenv("CONSUL_HTTP_ADDR", server.URL)
 	t.Setenv("CONSUL_HTTP_TOKEN_FILE", path)
 	t.Setenv("CONSUL_HTTP_TOKEN", "of the environment")
 	s := settings.Defaults()
-	client, err := newConsul(&s, hclog.NewNullLogger())
+	client, err := newConsul(&s, nil, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}

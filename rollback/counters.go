@@ -41,6 +41,8 @@ type growth struct {
 	requests, errors float64
 	series, labelled int      // of the metric; of these, with a label that tells the outcome
 	unlabelled       []string // labels of a series that has none such
+	// held is what the counters of an instance that was never read before held.
+	held *Counted
 }
 
 // read takes a scrape. The first of an instance is only where counting starts:
@@ -83,6 +85,15 @@ func (c *counters) read(s Scrape, now time.Time) (growth, error) {
 	}
 	if was == nil || len(was.values) > maxRemembered {
 		c.known[s.Instance] = &standing{at: s.At, listed: now, values: values}
+		if was == nil {
+			g.held = &Counted{}
+			for _, key := range slices.Sorted(maps.Keys(values)) {
+				g.held.Requests += values[key]
+				if failed[key] {
+					g.held.Errors += values[key]
+				}
+			}
+		}
 		return g, nil
 	}
 	for _, key := range slices.Sorted(maps.Keys(values)) { // in order, so that sums are the same every time

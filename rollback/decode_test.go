@@ -18,9 +18,14 @@ func TestDecodeMistakes(t *testing.T) {
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
 		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
-		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, label, metric, min_requests, path, port, window.`},
+		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, label, metric, min_requests, path, port, ratio, tolerance, window.`},
 		{"trigger \"errors\" \"e\" {\nabove = 5\n}", "5 is out of range; it must be between 0 and 1"},
 		{"trigger \"errors\" \"e\" {\nabove = 1\n}", "No more than all requests can fail; above must be less than 1."},
+		{"trigger \"errors\" \"e\" {\nratio = 0.9\n}", "0.9 is out of range; it must be between 1 and 1000"},
+		{"trigger \"errors\" \"e\" {\nabove = 0.1\nratio = 2\n}", "ratio is no part of judging by above: give one of above and ratio, or tolerance and neither."},
+		{"trigger \"errors\" \"e\" {\nratio = 2\ntolerance = 0.1\n}", "tolerance is no part of judging by ratio"},
+		{"trigger \"errors\" \"e\" {\nabove = 0.1\ntolerance = 0.1\n}", "tolerance is no part of judging by above"},
+		{"trigger \"errors\" \"e\" {\ntolerance = 1\n}", "No more than all requests can fail; tolerance must be less than 1."},
 		{"trigger \"errors\" \"e\" {\nmin_requests = 0\n}", "0 is too small; at least 1 is required"},
 		{"trigger \"errors\" \"e\" {\nwindow = \"100ms\"\n}", "The window of 100ms is out of range; it must be between 1s and 24h."},
 		{"trigger \"errors\" \"e\" {\nwindow = \"48h\"\n}", "The window of 48h0m0s is out of range; it must be between 1s and 24h."},
@@ -89,7 +94,7 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 	other := map[string]map[string]string{
 		"consul-health": {"min_passing": "0.75", "for": `"11s"`},
 		"errors": {
-			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "min_requests": "51",
+			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
 			"window": `"31s"`, "path": `"/m"`, "port": "9100",
 		},
 	}

@@ -21,6 +21,7 @@ type errorsJudge struct {
 	window   window
 	now      time.Time
 	seen     sight
+	readings []reading // of the newest scrape
 }
 
 // sight is how much of the colour the newest scrape showed.
@@ -36,11 +37,16 @@ type sight struct {
 
 // Observe implements Judge. An observation without a scrape ages the window.
 func (j *errorsJudge) Observe(o Observation) Judgement {
+	j.observe(o)
+	return j.judge(j.Above)
+}
+
+func (j *errorsJudge) observe(o Observation) {
 	j.now = o.At
+	j.readings = j.readings[:0]
 	if scrapes, ok := o.Scrapes[j.source]; ok {
 		j.take(o, scrapes)
 	}
-	return j.judge()
 }
 
 // take adds what instances have counted since they were last read. Instances
@@ -75,6 +81,7 @@ func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 		}
 		requests += g.requests
 		failed += g.errors
+		j.readings = append(j.readings, reading{s.Instance, g.requests, g.errors})
 		j.seen.series = j.seen.series || g.series > 0
 		j.seen.labelled = j.seen.labelled || g.labelled > 0
 		if j.seen.unlabelled == nil {
@@ -92,18 +99,47 @@ func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 	j.counters.forget(j.now.Add(-j.Window))
 }
 
-func (j *errorsJudge) judge() Judgement {
+// judge goes by the share of requests within the window that may fail.
+func (j *errorsJudge) judge(above float64) Judgement {
+	out, rate := j.figures()
+	out.Figures["above"] = above
+	requests := out.Figures["requests"]
+	switch {
+	case j.blind(&out):
+	case requests < float64(j.MinRequests):
+		out.Reason = fmt.Sprintf("too few requests (%s of %d within %s)%s", amount(requests), j.MinRequests, brief(j.Window), j.missing())
+	default:
+		out.Verdict = Fine
+		if rate > above {
+			out.Verdict = Bad
+		}
+		out.Reason = fmt.Sprintf("%s; up to %s is allowed", j.words(out, rate), percent(above))
+	}
+	return out
+}
+
+// figures are those of the window.
+func (j *errorsJudge) figures() (out Judgement, rate float64) {
 	requests, failed := j.window.sum(j.now)
-	out := Judgement{Figures: map[string]float64{
-		"requests": requests, "errors": failed, "min_requests": float64(j.MinRequests),
-		"above": j.Above, "window_s": j.Window.Seconds(),
+	out = Judgement{Figures: map[string]float64{
+		"requests": requests, "errors": failed, "min_requests": float64(j.MinRequests), "window_s": j.Window.Seconds(),
 		"instances": float64(j.seen.serving), "read": float64(j.seen.read),
 	}}
-	rate := 0.0
 	if requests > 0 {
 		rate = failed / requests
 		out.Figures["rate"] = rate
 	}
+	return out, rate
+}
+
+// words tell the figures.
+func (j *errorsJudge) words(out Judgement, rate float64) string {
+	return fmt.Sprintf("%s of requests failed (%s of %s within %s, %d of %d instances read)", percent(rate),
+		amount(out.Figures["errors"]), amount(out.Figures["requests"]), brief(j.Window), j.seen.read, j.seen.serving)
+}
+
+// blind says why there is nothing to judge by, if so.
+func (j *errorsJudge) blind(out *Judgement) bool {
 	switch {
 	case !j.seen.any:
 		out.Reason = "no metrics were read yet"
@@ -114,20 +150,18 @@ func (j *errorsJudge) judge() Judgement {
 	case j.seen.series && !j.seen.labelled:
 		out.Reason = fmt.Sprintf("%s has no label %s, and so does not tell which requests failed; it has %s",
 			j.Metric, strings.Join(j.counters.labels, " or "), orNone(j.seen.unlabelled))
-	case requests < float64(j.MinRequests):
-		out.Reason = fmt.Sprintf("too few requests (%s of %d within %s)", amount(requests), j.MinRequests, brief(j.Window))
-		if !j.seen.series {
-			out.Reason += fmt.Sprintf("; no instance has a metric %s at %s", j.Metric, j.Path)
-		}
 	default:
-		out.Verdict = Fine
-		if rate > j.Above {
-			out.Verdict = Bad
-		}
-		out.Reason = fmt.Sprintf("%s of requests failed (%s of %s within %s, %d of %d instances read); up to %s is allowed",
-			percent(rate), amount(failed), amount(requests), brief(j.Window), j.seen.read, j.seen.serving, percent(j.Above))
+		return false
 	}
-	return out
+	return true
+}
+
+// missing says that the metric is not there, if so.
+func (j *errorsJudge) missing() string {
+	if j.seen.series {
+		return ""
+	}
+	return fmt.Sprintf("; no instance has a metric %s at %s", j.Metric, j.Path)
 }
 
 func orNone(labels []string) string {

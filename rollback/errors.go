@@ -21,29 +21,45 @@ var usualLabels = []string{"code", "status", "status_code"}
 // Errors is the trigger of kind "errors": the share of requests that failed, by
 // the counters of the active colour's instances themselves.
 //
-// It is bad when more than Above of the requests within Window failed, and it
-// does not wait for the window to pass: as soon as MinRequests were seen, it
-// judges. With fewer, or with fewer than half of the serving instances readable,
-// it does not know.
+// It judges in one of three ways. By above it is bad when more than that share of
+// the requests within Window failed; by ratio, when more than that many times the
+// previous colour's share did; and in sequence when there is proof, however often
+// one looks, that more fail than with the previous colour. None waits for the
+// window to pass: as soon as MinRequests were seen, it judges. With fewer, or with
+// fewer than half of the serving instances readable, it does not know.
 type Errors struct {
 	Metric      string         // a counter of requests
 	Label       string         // tells a request's outcome; empty: one of usualLabels
 	Bad         *regexp.Regexp // the label's values that are errors, anchored
-	Above       float64        // share of requests that may fail
+	By          Method
+	Above       float64 // by above: share of requests that may fail
+	Ratio       float64 // by ratio: multiple of the previous colour's share that may fail
+	Tolerance   float64 // in sequence: share by which more may fail than with the previous colour
 	MinRequests int
 	Window      time.Duration
 	Path        string
 	Port        string
 }
 
+// Method is a way to judge.
+type Method string
+
+const (
+	ByAbove    Method = "above"
+	ByRatio    Method = "ratio"
+	InSequence Method = "sequential"
+)
+
 func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
-	e := Errors{Metric: "http_requests_total", Above: 0.05, MinRequests: 50, Window: 30 * time.Second, Path: "/metrics"}
+	e := Errors{Metric: "http_requests_total", By: InSequence, Tolerance: 0.001, MinRequests: 50, Window: 30 * time.Second, Path: "/metrics"}
 	pattern := "5.."
 	d := decoder("errors", eval)
 	d.String("metric", &e.Metric, hclbody.NotEmpty)
 	d.String("label", &e.Label, hclbody.NotEmpty)
 	d.String("bad", &pattern, hclbody.NotEmpty)
 	d.Number("above", &e.Above, hclbody.Within(0, 1))
+	d.Number("ratio", &e.Ratio, hclbody.Within(1, 1000))
+	d.Number("tolerance", &e.Tolerance, hclbody.Within(0, 1))
 	d.Int("min_requests", &e.MinRequests, hclbody.AtLeast(1))
 	d.Duration("window", &e.Window)
 	d.String("path", &e.Path, hclbody.NotEmpty)
@@ -54,6 +70,12 @@ func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 		d.Errorf("bad", "Invalid regular expression", "bad: %s.", plain(err))
 	} else {
 		e.Bad = regexp.MustCompile("^(?:" + pattern + ")$")
+	}
+	switch {
+	case d.Has("above"):
+		e.By = ByAbove
+	case d.Has("ratio"):
+		e.By = ByRatio
 	}
 	e.validate(d)
 	return e, d.Diagnostics()
@@ -86,6 +108,14 @@ func (e Errors) validate(d *hclbody.Decoder) {
 	if e.Above >= 1 {
 		d.Errorf("above", "Trigger can never fire", "No more than all requests can fail; above must be less than 1.")
 	}
+	for _, other := range []string{"ratio", "tolerance"} {
+		if e.By == ByAbove && d.Has(other) || e.By == ByRatio && other == "tolerance" && d.Has(other) {
+			d.Errorf(other, "Two ways to judge", "%s is no part of judging by %s: give one of above and ratio, or tolerance and neither. For two ways declare two triggers.", other, e.By)
+		}
+	}
+	if e.Tolerance >= 1 {
+		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can fail; tolerance must be less than 1.")
+	}
 	if e.Window < time.Second || e.Window > 24*time.Hour {
 		d.Errorf("window", "Wrong value for window", "The window of %s is out of range; it must be between 1s and 24h.", e.Window)
 	}
@@ -108,12 +138,19 @@ func (e Errors) Begin() Judge {
 	if e.Label != "" {
 		labels = []string{e.Label}
 	}
-	return &errorsJudge{
+	count := func() counters {
+		return counters{metric: e.Metric, labels: labels, bad: e.Bad, known: map[string]*standing{}}
+	}
+	j := &errorsJudge{
 		Errors:   e,
 		source:   e.source().Key(),
-		counters: counters{metric: e.Metric, labels: labels, bad: e.Bad, known: map[string]*standing{}},
+		counters: count(),
 		window:   window{length: e.Window},
 	}
+	if e.By == ByAbove {
+		return j
+	}
+	return &comparingJudge{errorsJudge: j, past: pastReader{counters: count()}}
 }
 
 func (e Errors) source() ScrapeSource { return ScrapeSource{Path: e.Path, Port: e.Port} }

@@ -127,7 +127,7 @@ func TestErrorsBeforeAnything(t *testing.T) {
 	if got.Verdict != unknown || got.Reason != "no metrics were read yet" {
 		t.Errorf("%s (%s)", got.Verdict, got.Reason)
 	}
-	if want := "above errors instances min_requests read requests window_s"; keys(got.Figures) != want {
+	if want := "above baseline_requests errors instances min_requests read requests window_s"; keys(got.Figures) != want {
 		t.Errorf("figures %s, want %s", keys(got.Figures), want)
 	}
 }

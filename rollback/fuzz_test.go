@@ -50,6 +50,7 @@ func FuzzObserve(f *testing.F) {
 	f.Add([]byte("\x05\x00\x01\x02\x03\x04\x05\x06\x07"), false)
 	f.Add([]byte(strings.Repeat("\x11\x40\x80\xc0\xff\x03", 20)), false)
 	f.Add([]byte(strings.Repeat("\xff\x01\x02\x70", 20)), true)
+	f.Add([]byte(strings.Repeat("\x18\x01\x16\xf0\x01\x00\x60\x20\x00", 30)), false)
 	f.Fuzz(func(t *testing.T, in []byte, blind bool) {
 		run := func() []rollback.Decision {
 			w := rollback.NewWatch(triggers(t, "trigger \"errors\" \"e\" {\nmin_requests = 3\n}"))
@@ -59,6 +60,9 @@ func FuzzObserve(f *testing.F) {
 			for len(r.in) > 0 && len(out) < 200 {
 				at = at.Add(time.Duration(r.next()-20) * time.Second / 4)
 				o := r.observation(at, blind)
+				if at.Second()%7 == 0 {
+					w.Prepare(o)
+				}
 				d := w.Observe(o)
 				for key, value := range d.Figures {
 					if math.IsNaN(value) || math.IsInf(value, 0) || value < 0 {
@@ -117,6 +121,11 @@ func (r *reader) observation(at time.Time, blind bool) rollback.Observation {
 	}
 	if how&2 != 0 {
 		o.Scrapes = map[string][]rollback.Scrape{"/metrics": {}}
+	}
+	if how&4 != 0 {
+		o.Previous = []deployment.Instance{{ID: "z", Health: deployment.Passing}}
+		o.PreviousScrapes = map[string][]rollback.Scrape{"/metrics": {{Instance: "z", At: at, Families: map[string]rollback.Family{
+			"http_requests_total": {series(r.value(), "code", "200"), series(r.value(), "code", "500")}}}}}
 	}
 	for range how >> 4 % 5 {
 		b := r.next()

@@ -42,6 +42,9 @@ type Observation struct {
 	// instance's metrics endpoint said. A source that is not in it was not asked
 	// anew since the last observation.
 	Scrapes map[string][]Scrape
+
+	// PreviousScrapes holds the same of the previous colour's instances.
+	PreviousScrapes map[string][]Scrape
 }
 
 // Scrape is one instance's answer: counter values by series, or an error.
@@ -82,6 +85,18 @@ type Judgement struct {
 // observation in order.
 type Judge interface {
 	Observe(Observation) Judgement
+}
+
+// Comparing is a Judge that compares the active colour with the previous one.
+type Comparing interface {
+	Judge
+	// Prepare takes what is seen of the previous colour before the cutover, while
+	// it still serves.
+	Prepare(Observation)
+	// Past is the baseline so far, to be kept where a watch may begin anew.
+	Past() Past
+	// Recall takes up a baseline that was kept.
+	Recall(Past)
 }
 
 // Trigger is a trigger as configured: immutable, and marshals to JSON in a

@@ -48,6 +48,40 @@ func NewWatch(triggers []Named) *Watch {
 	return w
 }
 
+// Prepare takes what is seen before the cutover: the previous colour is still
+// the one that serves, and what it is like is what the new one is compared with.
+// Nothing has to be prepared; but then the judgement is slower.
+func (w *Watch) Prepare(o Observation) {
+	for _, t := range w.judged {
+		if c, ok := t.judge.(Comparing); ok {
+			c.Prepare(o)
+		}
+	}
+}
+
+// Past is what was learned of the previous colour, by trigger.
+func (w *Watch) Past() map[string]Past {
+	out := map[string]Past{}
+	for _, t := range w.judged {
+		if c, ok := t.judge.(Comparing); ok {
+			out[t.name] = c.Past()
+		}
+	}
+	return out
+}
+
+// Recall takes up what an earlier watch, or the preparation of this one, has
+// learned.
+func (w *Watch) Recall(past map[string]Past) {
+	for _, t := range w.judged {
+		if c, ok := t.judge.(Comparing); ok {
+			if p, ok := past[t.name]; ok {
+				c.Recall(p)
+			}
+		}
+	}
+}
+
 // Observe takes the next observation and decides. One bad trigger is enough,
 // and the first in the order of the policy is named; all is well only when all
 // triggers say so; and whatever lies between changes nothing.

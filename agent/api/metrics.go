@@ -184,7 +184,7 @@ func (m *Metrics) Reload(ok bool) {
 }
 
 // ConsulError counts a failed request to Consul. operation is a word of the
-// adapter's own, such as "renew" or "route", never a key.
+// adapter's own, such as "renew" or "write", never a key.
 func (m *Metrics) ConsulError(operation string) {
 	if m != nil {
 		m.consulErrors.WithLabelValues(operation).Inc()

@@ -67,7 +67,7 @@ func (c *validateCommand) Run(args []string) int {
 		if len(diags.Errs()) == 1 {
 			mistakes = "1 mistake"
 		}
-		c.term.fail("%s in %s.", mistakes, args[0])
+		c.term.fail("%s in %s", mistakes, args[0])
 		return bad
 	}
 	if set.Len() == 0 {

@@ -11,14 +11,21 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/posener/complete"
 
+	"github.com/tealdeploy/teal/agent"
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/worker"
 )
 
-// runWorker is worker.Run on a client of its own; tests replace it.
+// runWorker is worker.Run on a client of its own; tests replace it. A worker
+// outlives tokens: their file is read again.
 var runWorker = func(ctx context.Context, cfg worker.Config, at *api.Config) (int, error) {
-	client, err := consul.New(consul.Config{API: at})
+	config := consul.Config{API: at}
+	if at.TokenFile != "" {
+		config.Token = agent.TokenOf(at.TokenFile, cfg.Log)
+		at.Token, at.TokenFile = "", os.DevNull // else the api package reads it once, and at once
+	}
+	client, err := consul.New(config)
 	if err != nil {
 		return exitError, err
 	}

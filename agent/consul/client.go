@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -38,6 +39,10 @@ type Config struct {
 	// Token, when set, is asked for the ACL token at each request, so that a
 	// rotated one takes effect without a restart.
 	Token func() string
+	// Failures, when set, is told of each request that failed, by a word for
+	// what was asked. A compare-and-set that somebody else was faster at has
+	// not failed.
+	Failures func(operation string)
 	// Wait and Timeout default to DefaultWait and DefaultTimeout.
 	Wait, Timeout time.Duration
 }
@@ -46,6 +51,7 @@ type Config struct {
 type Client struct {
 	api           *api.Client
 	token         func() string
+	failures      func(operation string)
 	wait, timeout time.Duration
 	// namespace and partition override the connection's own; see In.
 	namespace, partition string
@@ -66,7 +72,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Client{api: c, token: cfg.Token, wait: cfg.Wait, timeout: cfg.Timeout}, nil
+	return &Client{api: c, token: cfg.Token, failures: cfg.Failures, wait: cfg.Wait, timeout: cfg.Timeout}, nil
 }
 
 // In is the same connection for the services and entries of another namespace
@@ -85,14 +91,14 @@ func (c *Client) In(namespace, partition string) *Client {
 
 // Ping says whether Consul answers and has a leader; nil means both.
 func (c *Client) Ping(ctx context.Context) error {
-	const op = "ask for Consul's leader"
+	const op = "ping Consul"
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	leader, err := c.api.Status().LeaderWithQueryOptions(c.read(ctx, 0))
 	if err == nil && leader == "" {
 		err = fmt.Errorf("no cluster leader: %w", ErrUnavailable)
 	}
-	return wrap(ctx, op, nil, err)
+	return c.wrap(ctx, op, nil, err)
 }
 
 // read builds the options of a read in the default mode.
@@ -135,6 +141,17 @@ func (c *Client) bound(ctx context.Context, index uint64) (context.Context, cont
 		limit = c.wait + c.wait/16 + grace
 	}
 	return context.WithTimeoutCause(ctx, limit, errBound)
+}
+
+// wrap gives an error of one of the client's requests its kind, and counts it.
+func (c *Client) wrap(ctx context.Context, op string, rule *Rule, err error) error {
+	err = wrap(ctx, op, rule, err)
+	failed := errors.Is(err, ErrUnavailable) || errors.Is(err, ErrForbidden) || errors.Is(err, ErrInvalid)
+	if failed && c.failures != nil {
+		operation, _, _ := strings.Cut(op, " ")
+		c.failures(operation)
+	}
+	return err
 }
 
 // last is the index a caller blocks on next. Consul may answer 0 or go

@@ -17,7 +17,7 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (api.ConfigEntry,
 		return nil, nil
 	}
 	if err != nil {
-		return nil, wrap(ctx, fmt.Sprintf("read %s %q", kind, name), entryRule(kind, name, "read"), err)
+		return nil, c.wrap(ctx, fmt.Sprintf("read %s %q", kind, name), entryRule(kind, name, "read"), err)
 	}
 	return entry, nil
 }
@@ -29,7 +29,7 @@ func (c *Client) Entries(ctx context.Context, kind string, index uint64) ([]api.
 	defer done()
 	entries, meta, err := c.api.ConfigEntries().List(kind, c.read(ctx, index))
 	if err != nil {
-		return nil, 0, wrap(ctx, fmt.Sprintf("list %s entries", kind), entryRule(kind, "", "read"), err)
+		return nil, 0, c.wrap(ctx, fmt.Sprintf("list %s entries", kind), entryRule(kind, "", "read"), err)
 	}
 	return entries, last(index, meta), nil
 }
@@ -43,7 +43,7 @@ func (c *Client) SetEntry(ctx context.Context, entry api.ConfigEntry, index uint
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	ok, _, err := c.api.ConfigEntries().CAS(entry, index, c.write(ctx))
-	return ok, wrap(ctx, fmt.Sprintf("write %s %q", entry.GetKind(), entry.GetName()),
+	return ok, c.wrap(ctx, fmt.Sprintf("write %s %q", entry.GetKind(), entry.GetName()),
 		entryRule(entry.GetKind(), entry.GetName(), "write"), err)
 }
 
@@ -53,7 +53,7 @@ func (c *Client) DeleteEntry(ctx context.Context, kind, name string, index uint6
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	ok, _, err := c.api.ConfigEntries().DeleteCAS(kind, name, index, c.write(ctx))
-	return ok, wrap(ctx, fmt.Sprintf("delete %s %q", kind, name), entryRule(kind, name, "write"), err)
+	return ok, c.wrap(ctx, fmt.Sprintf("delete %s %q", kind, name), entryRule(kind, name, "write"), err)
 }
 
 // Chain reads the compiled discovery chain of a service, consistent and never
@@ -65,7 +65,7 @@ func (c *Client) Chain(ctx context.Context, service, namespace string) (*api.Com
 	q.Namespace = namespace
 	answer, _, err := c.api.DiscoveryChain().Get(service, nil, q)
 	if err != nil {
-		return nil, wrap(ctx, fmt.Sprintf("read discovery chain of %q", service), &Rule{"service", service, "read"}, err)
+		return nil, c.wrap(ctx, fmt.Sprintf("read discovery chain of %q", service), &Rule{"service", service, "read"}, err)
 	}
 	return answer.Chain, nil
 }

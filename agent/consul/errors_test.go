@@ -146,3 +146,43 @@ func TestAFilteredAnswerIsAnError(t *testing.T) {
 		}
 	}
 }
+
+// What failed is counted by a word for what was asked, never by its object;
+// what a caller gave up, or somebody else was faster at, did not fail.
+func TestFailuresAreCounted(t *testing.T) {
+	counted := func(code int, text string, ask func(context.Context, *Client)) string {
+		c := server(t, code, text)
+		var got []string
+		c.failures = func(operation string) { got = append(got, operation) }
+		ask(t.Context(), c)
+		return strings.Join(got, " ")
+	}
+	every := func(ctx context.Context, c *Client) {
+		_ = c.Ping(ctx)
+		_, _, _ = c.Get(ctx, "teal/leader", 0)
+		_, _, _ = c.List(ctx, "teal/", 0)
+		_, _ = c.CAS(ctx, "teal/leader", nil, 1)
+		_, _ = c.Acquire(ctx, "teal/leader", nil, "s")
+		_, _ = c.RenewSession(ctx, "s")
+		_, _ = c.Txn(ctx, api.KVTxnOps{{Verb: api.KVSet, Key: "teal/x"}})
+		_, _ = c.SetEntry(ctx, &api.ServiceRouterConfigEntry{Kind: api.ServiceRouter, Name: "api"}, 1)
+		_, _, _ = c.Instances(ctx, "api", 0)
+	}
+	const all = "ping read list write lock renew transaction write read"
+	for _, code := range []int{500, 403, 400} {
+		if got := counted(code, "no", every); got != all {
+			t.Errorf("%d: counted %q, want %q", code, got, all)
+		}
+	}
+	if got := counted(200, "false", func(ctx context.Context, c *Client) { _, _ = c.CAS(ctx, "teal/leader", nil, 1) }); got != "" {
+		t.Errorf("a lost compare-and-set is counted: %q", got)
+	}
+	gone := func(ctx context.Context, c *Client) {
+		ctx, cancel := context.WithCancel(ctx)
+		cancel()
+		_ = c.Ping(ctx)
+	}
+	if got := counted(500, "no", gone); got != "" {
+		t.Errorf("a request that its caller gave up is counted: %q", got)
+	}
+}

@@ -47,13 +47,13 @@ func (c *Client) instances(ctx context.Context, service string, connect bool, in
 		err = filtered(op, Rule{"node_prefix", "", "read"}, meta)
 	}
 	if err != nil {
-		return nil, 0, wrap(ctx, op, &rule, err)
+		return nil, 0, c.wrap(ctx, op, &rule, err)
 	}
 	var apps []*api.ServiceEntry
 	for _, e := range entries {
 		if e.Service.Kind == api.ServiceKindConnectProxy {
 			if apps, _, err = health.Service(service, "", false, c.read(ctx, 0)); err != nil {
-				return nil, 0, wrap(ctx, op, &rule, err)
+				return nil, 0, c.wrap(ctx, op, &rule, err)
 			}
 			break
 		}

@@ -16,7 +16,7 @@ func (c *Client) Get(ctx context.Context, key string, index uint64) (*api.KVPair
 	defer done()
 	pair, meta, err := c.api.KV().Get(key, c.read(ctx, index))
 	if err != nil {
-		return nil, 0, wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
+		return nil, 0, c.wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
 	}
 	return pair, last(index, meta), nil
 }
@@ -27,7 +27,7 @@ func (c *Client) Read(ctx context.Context, key string) (*api.KVPair, error) {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	pair, _, err := c.api.KV().Get(key, c.consistent(ctx))
-	return pair, wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
+	return pair, c.wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
 }
 
 // List reads all keys below prefix, in order.
@@ -40,7 +40,7 @@ func (c *Client) List(ctx context.Context, prefix string, index uint64) (api.KVP
 		err = filtered(op, rule, meta)
 	}
 	if err != nil {
-		return nil, 0, wrap(ctx, op, &rule, err)
+		return nil, 0, c.wrap(ctx, op, &rule, err)
 	}
 	return pairs, last(index, meta), nil
 }
@@ -54,7 +54,7 @@ func (c *Client) Keys(ctx context.Context, prefix string) ([]string, error) {
 	if err == nil {
 		err = filtered(op, rule, meta)
 	}
-	return keys, wrap(ctx, op, &rule, err)
+	return keys, c.wrap(ctx, op, &rule, err)
 }
 
 // Put writes a key, whatever it held. Writing what is already there changes
@@ -63,7 +63,7 @@ func (c *Client) Put(ctx context.Context, key string, value []byte) error {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	_, err := c.api.KV().Put(&api.KVPair{Key: key, Value: value}, c.write(ctx))
-	return wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
+	return c.wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
 }
 
 // CAS writes a key if its ModifyIndex is still index; 0 means that it must not
@@ -72,7 +72,7 @@ func (c *Client) CAS(ctx context.Context, key string, value []byte, index uint64
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	ok, _, err := c.api.KV().CAS(&api.KVPair{Key: key, Value: value, ModifyIndex: index}, c.write(ctx))
-	return ok, wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
+	return ok, c.wrap(ctx, fmt.Sprintf("write key %q", key), &Rule{"key", key, "write"}, err)
 }
 
 // Delete removes a key; one that is not there is no error.
@@ -80,7 +80,7 @@ func (c *Client) Delete(ctx context.Context, key string) error {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	_, err := c.api.KV().Delete(key, c.write(ctx))
-	return wrap(ctx, fmt.Sprintf("delete key %q", key), &Rule{"key", key, "write"}, err)
+	return c.wrap(ctx, fmt.Sprintf("delete key %q", key), &Rule{"key", key, "write"}, err)
 }
 
 // Acquire takes the lock on a key for a session and writes value. false:
@@ -90,7 +90,7 @@ func (c *Client) Acquire(ctx context.Context, key string, value []byte, session 
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	ok, _, err := c.api.KV().Acquire(&api.KVPair{Key: key, Value: value, Session: session}, c.write(ctx))
-	return ok, sessionGone(wrap(ctx, fmt.Sprintf("lock key %q", key), &Rule{"key", key, "write"}, err))
+	return ok, sessionGone(c.wrap(ctx, fmt.Sprintf("lock key %q", key), &Rule{"key", key, "write"}, err))
 }
 
 // Release gives the lock on a key back and writes value. false: the session
@@ -99,5 +99,5 @@ func (c *Client) Release(ctx context.Context, key string, value []byte, session 
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	ok, _, err := c.api.KV().Release(&api.KVPair{Key: key, Value: value, Session: session}, c.write(ctx))
-	return ok, sessionGone(wrap(ctx, fmt.Sprintf("unlock key %q", key), &Rule{"key", key, "write"}, err))
+	return ok, sessionGone(c.wrap(ctx, fmt.Sprintf("unlock key %q", key), &Rule{"key", key, "write"}, err))
 }

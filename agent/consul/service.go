@@ -17,7 +17,7 @@ func (c *Client) RegisterService(ctx context.Context, reg *api.AgentServiceRegis
 		opts.Token = c.token()
 	}
 	err := c.api.Agent().ServiceRegisterOpts(reg, opts)
-	return wrap(ctx, fmt.Sprintf("register service %q", reg.Name), &Rule{"service", reg.Name, "write"}, err)
+	return c.wrap(ctx, fmt.Sprintf("register service %q", reg.Name), &Rule{"service", reg.Name, "write"}, err)
 }
 
 // DeregisterService removes a service from the local Consul agent; one that
@@ -29,5 +29,5 @@ func (c *Client) DeregisterService(ctx context.Context, id string) error {
 	if code := status(err); code == 404 {
 		return nil
 	}
-	return wrap(ctx, fmt.Sprintf("deregister service %q", id), &Rule{"service_prefix", "", "write"}, err)
+	return c.wrap(ctx, fmt.Sprintf("deregister service %q", id), &Rule{"service_prefix", "", "write"}, err)
 }

@@ -37,7 +37,7 @@ func (c *Client) NewSession(ctx context.Context, s *api.SessionEntry) (string, e
 	var out struct{ ID string }
 	_, err := c.api.Raw().Write("/v1/session/create", body, &out, c.write(ctx))
 	if err != nil {
-		return "", wrap(ctx, fmt.Sprintf("create session %q", s.Name), &Rule{"session_prefix", s.Node, "write"}, err)
+		return "", c.wrap(ctx, fmt.Sprintf("create session %q", s.Name), &Rule{"session_prefix", s.Node, "write"}, err)
 	}
 	return out.ID, nil
 }
@@ -55,7 +55,7 @@ func (c *Client) RenewSession(ctx context.Context, id string) (time.Duration, er
 		return 0, &Error{Op: op, Kind: ErrNoSession}
 	}
 	if err != nil {
-		return 0, wrap(ctx, op, &Rule{"session_prefix", "", "write"}, err)
+		return 0, c.wrap(ctx, op, &Rule{"session_prefix", "", "write"}, err)
 	}
 	if len(renewed) != 1 {
 		return 0, fmt.Errorf("%s: %d sessions in the answer", op, len(renewed))
@@ -73,7 +73,7 @@ func (c *Client) DestroySession(ctx context.Context, id string) error {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	_, err := c.api.Session().Destroy(url.PathEscape(id), c.write(ctx))
-	return wrap(ctx, "destroy session "+id, &Rule{"session_prefix", "", "write"}, err)
+	return c.wrap(ctx, "destroy session "+id, &Rule{"session_prefix", "", "write"}, err)
 }
 
 // sessionGone tells Consul's "invalid session" from other refusals.

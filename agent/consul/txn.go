@@ -44,7 +44,7 @@ func (c *Client) Txn(ctx context.Context, ops api.KVTxnOps) (api.KVPairs, error)
 	// The api package rewrites nothing in ops but sends them by reference.
 	ok, answer, _, err := c.api.KV().Txn(ops, c.consistent(ctx))
 	if err != nil {
-		return nil, wrap(ctx, "transaction on "+keysOf(ops), &Rule{"key", ops[0].Key, "write"}, err)
+		return nil, c.wrap(ctx, "transaction on "+keysOf(ops), &Rule{"key", ops[0].Key, "write"}, err)
 	}
 	if ok {
 		return answer.Results, nil

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,7 @@ func (f found) events(k ask) []deployment.Event {
 	ev.Colour, ev.Slot, ev.Route = f.active, &slot, &f.route
 	events := []deployment.Event{ev}
 	if other, ok := f.slots[f.active.Other()]; ok {
+		other.Proof = "" // nothing is known of it: it may have failed its gates
 		events = append(events, deployment.Event{Kind: deployment.Rescaled, At: k.at, By: k.by, Colour: f.active.Other(), Slot: &other,
 			Reason: fmt.Sprintf("%s was found running", other.Job)})
 	}
@@ -47,6 +49,11 @@ func (l *loop) find(ctx context.Context, rec deployment.Service, a appraisal) (f
 	if err != nil {
 		return f, err
 	}
+	if len(f.slots) == 0 {
+		if err := l.servedElsewhere(ctx, a); err != nil {
+			return f, err
+		}
+	}
 	if err := l.t.term.Check(); err != nil {
 		return f, err
 	}
@@ -54,6 +61,36 @@ func (l *loop) find(ctx context.Context, rec deployment.Service, a appraisal) (f
 	rec.Route = f.route
 	f.route, err = l.prepareRoute(ctx, rec, a.pol)
 	return f, err
+}
+
+// errServedElsewhere is that of a service which serves, but from no job of the
+// policy. As a first release its route would lead to a colour that is empty yet.
+var errServedElsewhere = errors.New("it serves already")
+
+// foundTries is how often what runs is looked for before instances of no known
+// job count as somebody else's: those of a job just stopped are still leaving.
+const foundTries = 5
+
+// servedElsewhere refuses a service that Nomad knows no job for, and that has
+// instances nevertheless.
+func (l *loop) servedElsewhere(ctx context.Context, a appraisal) error {
+	instances, _, err := l.t.c.cfg.Catalog.Instances(ctx, l.svc, 0)
+	if err != nil {
+		return err
+	}
+	serving, example := 0, ""
+	for _, i := range instances {
+		if i.Serving() {
+			serving++
+			example = fmt.Sprintf("%s on node %s", i.ID, i.Node)
+		}
+	}
+	if serving == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %d instances of %s serve traffic (%s), but Nomad runs no job %s in namespace %s that they could belong to; "+
+		"let the policy name the job, its namespace and its region as they run, or stop those instances, if the service may start anew",
+		errServedElsewhere, serving, l.svc, example, a.candidate.Job, cmp.Or(value(a.parsed.Namespace), "default"))
 }
 
 // running asks Nomad for the service's jobs: the ordinary one that ran before
@@ -75,11 +112,13 @@ func (l *loop) running(ctx context.Context, rec deployment.Service, a appraisal)
 	if err != nil {
 		return f, err
 	}
-	switch {
-	case len(f.slots) > 0:
-		f.active, err = l.servingOf(ctx, rec, f)
-		return f, err
-	case plain == nil:
+	if len(f.slots) > 0 {
+		var adopted bool
+		if f.active, adopted, err = l.servingOf(ctx, rec, f, plain != nil); err != nil || !adopted {
+			return f, err
+		}
+	}
+	if plain == nil {
 		return f, nil
 	}
 	if err := jobspec.Refuse(plain, l.svc); err != nil {
@@ -139,27 +178,39 @@ func adoptedHash(ctx context.Context, client Nomad, plain *nomadapi.Job, a appra
 }
 
 // servingOf says which of Teal's own colours serves: what the router says,
-// else the record that was kept, else the only one that runs.
-func (l *loop) servingOf(ctx context.Context, rec deployment.Service, f found) (deployment.Colour, error) {
+// else the record that was kept, else the only one that runs. adopted says that
+// it is the ordinary job, which was blue when the record was lost.
+func (l *loop) servingOf(ctx context.Context, rec deployment.Service, f found, plain bool) (c deployment.Colour, adopted bool, err error) {
 	router, err := l.routerFor(f.route.Router)
 	if err != nil {
-		return deployment.None, err
+		return deployment.None, false, err
 	}
 	o, err := router.Observe(ctx, l.trafficTarget(f.route))
 	if err != nil {
-		return deployment.None, finalUnlessAway(err)
+		return deployment.None, false, finalUnlessAway(err)
 	}
-	for _, c := range []deployment.Colour{o.Colour, rec.Active} {
-		if _, ok := f.slots[c]; ok {
-			return c, nil
-		}
+	_, runs := f.slots[o.Colour]
+	switch {
+	case runs:
+		return o.Colour, false, nil
+	case o.Owner == "":
+	case o.Colour == deployment.Blue && plain:
+		return deployment.Blue, true, nil
+	case o.Colour == deployment.Green:
+		return deployment.None, false, nil // the empty colour, before a first release
+	case o.Colour == deployment.Blue:
+		return deployment.None, false, final(fmt.Errorf("%s %s sends requests to blue, of which nothing runs, and green has proven nothing: run blue's job again, or delete the entry (consul config delete -kind %s -name %s) to take green as what serves; then teal deploy %s",
+			f.route.Router, l.svc, f.route.Router, l.svc, l.svc))
+	}
+	if _, ok := f.slots[rec.Active]; ok {
+		return rec.Active, false, nil
 	}
 	if len(f.slots) == 1 {
 		for c := range f.slots {
-			return c, nil
+			return c, false, nil
 		}
 	}
-	return deployment.None, final(fmt.Errorf("both colours of %s run and nothing says which one serves: stop the one that is not wanted (nomad job stop), then teal deploy %s", l.svc, l.svc))
+	return deployment.None, false, final(fmt.Errorf("both colours of %s run and nothing says which one serves: stop the one that is not wanted (nomad job stop), then teal deploy %s", l.svc, l.svc))
 }
 
 // runningJob is a job that runs, nil when there is none or it was stopped.

@@ -46,17 +46,24 @@ func (l *loop) policyEdited(ctx context.Context) error {
 	return nil
 }
 
-// ensureQueue begins the queued version once the way back is free.
-func (l *loop) ensureQueue(ctx context.Context) error {
-	if l.rec.Queued == nil || l.rec.InFlight() || l.rec.Jobs.Moving() || l.rec.Blocked() != nil || l.errand != nil || l.rec.Problem != nil {
-		return nil
+// ensureQueue begins the queued version once it keeps nobody's way back.
+func (l *loop) ensureQueue(ctx context.Context) {
+	if l.rec.Queued == nil || l.rec.Blocked() != nil || l.errand != nil || l.rec.Problem != nil {
+		return
 	}
-	p := l.policy()
-	if p == nil {
-		return nil
+	// A cutover that was not made is before cutover again, and a first release
+	// has no way back to keep: then there is nothing to wait for.
+	waits := l.rec.Jobs.Moving()
+	if l.rec.InFlight() {
+		d := l.rec.Deployment
+		waits = !d.State.BeforeCutover() && !(protected(d.State) && !d.From.Valid())
 	}
-	l.appraiseFor(ctx, p, nil, ask{by: l.rec.Queued.By, queued: true})
-	return nil
+	if waits {
+		return
+	}
+	if p := l.policy(); p != nil {
+		l.appraiseFor(ctx, p, nil, ask{by: l.rec.Queued.By, queued: true})
+	}
 }
 
 // errandFor starts what a command needs Nomad, or time, for. A second such
@@ -73,8 +80,7 @@ func (l *loop) errandFor(ctx context.Context, c command) error {
 	case c.verb == kv.Release && l.rec.InFlight() && !protected(l.rec.Deployment.State):
 		return l.refuse(ctx, c, fmt.Sprintf("%s is %s: teal abort or teal rollback ends that first", named(l.rec.Deployment.Candidate), l.rec.Deployment.State))
 	case c.verb == kv.Release:
-		l.giveBack(ctx, c)
-		return nil
+		return l.giveBack(ctx, c)
 	case p == nil:
 		return l.refuse(ctx, c, fmt.Sprintf("agent %s leads and has no policy for %s", l.t.c.cfg.Name, cut(l.svc)))
 	}
@@ -128,6 +134,9 @@ func (l *loop) unreleasable(ctx context.Context, order *command, k ask, err erro
 // runErrand runs f beside the loop, and what it returns on the loop. An errand
 // for an edited policy gives way to a command's.
 func (l *loop) runErrand(ctx context.Context, order *command, f func(ctx context.Context, rec deployment.Service) func(context.Context) error) {
+	if l.errand != nil && l.order == nil && order != nil && order.verb != kv.Release {
+		l.redo = true // the edit is still to be looked at: not every command does that
+	}
 	l.errand.stop()
 	rec := l.rec
 	l.order = order
@@ -172,9 +181,13 @@ func (l *loop) appraise(ctx context.Context, p *policy.Policy, rec deployment.Se
 		Job: value(a.parsed.ID), Vars: inForce, Expected: jobspec.Expected(a.parsed, l.svc), By: by,
 	}
 	if !rec.Managed {
+		tries := 0
 		err = l.retryErrand(ctx, "find what runs", func(ctx context.Context) error {
 			var err error
 			a.found, err = l.find(ctx, rec, a)
+			if tries++; errors.Is(err, errServedElsewhere) && tries >= foundTries {
+				return final(err)
+			}
 			return err
 		})
 		return a, err
@@ -219,7 +232,13 @@ func (l *loop) rescale(ctx context.Context, rec deployment.Service, a appraisal)
 			continue
 		}
 		counts := jobspec.Counts(a.parsed)
-		if maps.Equal(counts, slot.Counts) || !slices.Equal(groups(counts), groups(slot.Counts)) {
+		if !slices.Equal(groups(counts), groups(slot.Counts)) {
+			continue
+		}
+		for group := range autoscaled(a.parsed) {
+			counts[group] = slot.Counts[group] // the autoscaler's to say
+		}
+		if maps.Equal(counts, slot.Counts) {
 			continue
 		}
 		if err := l.t.term.Check(); err != nil {

@@ -59,12 +59,17 @@ func (l *loop) command(ctx context.Context, c command) error {
 		}
 		// The record was changed by somebody else, or the command was
 		// withdrawn: only in the first case is there anything left to do.
-		pair, _, gerr := l.t.c.cfg.Store.Get(ctx, c.pair.Key, 0)
-		if gerr != nil || pair == nil || pair.ModifyIndex != c.pair.ModifyIndex {
+		if there, gerr := l.stands(ctx, c); gerr != nil || !there {
 			return gerr
 		}
 	}
 	return err
+}
+
+// stands says whether a command is still there to be obeyed.
+func (l *loop) stands(ctx context.Context, c command) (bool, error) {
+	pair, _, err := l.t.c.cfg.Store.Get(ctx, c.pair.Key, 0)
+	return err == nil && pair != nil && pair.ModifyIndex == c.pair.ModifyIndex, err
 }
 
 func (l *loop) obey(ctx context.Context, c command) error {
@@ -80,8 +85,11 @@ func (l *loop) obey(ctx context.Context, c command) error {
 	case kv.Deploy, kv.Plan, kv.Release:
 		return l.errandFor(ctx, c)
 	}
-	if !l.rec.Managed {
+	switch {
+	case !l.rec.Managed:
 		return l.refuse(ctx, c, l.unmanaged())
+	case l.order != nil && l.order.verb == kv.Release:
+		return l.refuse(ctx, c, l.svc+" is being given back: its idle colour is being stopped")
 	}
 	a := l.answer(ctx, c)
 	if a.refused {
@@ -103,7 +111,11 @@ func (l *loop) carryOut(ctx context.Context, c command, a intent) error {
 	if a.id == "" && next.InFlight() {
 		a.id = next.Deployment.ID
 	}
-	return l.apply(ctx, l.consume(c, kv.Result{Accepted: true, Reason: a.say, Deployment: a.id}), a.events...)
+	result := kv.Result{Accepted: true, Reason: a.say, Deployment: a.id}
+	if len(a.events) == 0 {
+		return l.conclude(ctx, c, result)
+	}
+	return l.apply(ctx, l.consume(c, result), a.events...)
 }
 
 // refuse consumes a command and changes nothing else.
@@ -119,17 +131,24 @@ func (l *loop) conclude(ctx context.Context, c command, result kv.Result) error 
 		switch {
 		case errors.Is(err, consul.ErrConflict):
 			return nil // withdrawn, or consumed by an earlier try
-		case errors.Is(err, consul.ErrForbidden):
+		case errors.Is(err, consul.ErrForbidden), errors.Is(err, consul.ErrInvalid):
 			return final(err)
 		}
 		return err
 	})
 }
 
+// maxOutput and maxReason bound an answer: Consul takes 512 KiB at once.
+const (
+	maxOutput = 64 << 10
+	maxReason = 4 << 10
+)
+
 // consume is the part of a transaction that takes a command off, if it is
 // still the one that was read, and leaves its answer.
 func (l *loop) consume(c command, result kv.Result) consulapi.KVTxnOps {
 	cfg := l.t.c.cfg
+	result.Output, result.Reason = shortened(result.Output, maxOutput), shortened(result.Reason, maxReason)
 	result.Index, result.At, result.By = c.pair.ModifyIndex, time.Now(), who(c)
 	value, err := json.Marshal(result)
 	if err != nil {
@@ -161,6 +180,14 @@ func (l *loop) unmanaged() string {
 		return fmt.Sprintf("%s is not managed yet: %s", l.svc, l.rec.Problem.Reason)
 	}
 	return fmt.Sprintf("%s is not managed yet; teal deploy %s begins with it", l.svc, l.svc)
+}
+
+// shortened is a text of at most that many bytes, and a word that it was longer.
+func shortened(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "… (cut)"
 }
 
 // cut keeps what people put into keys from flooding logs and messages.

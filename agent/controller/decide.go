@@ -39,6 +39,14 @@ func decide(rec deployment.Service, a appraisal, k ask) intent {
 		}
 	}
 	for _, ev := range a.rescaled {
+		// Only the counts are news: the rest of the slot may have changed since
+		// the appraisal began.
+		slot, ok := rec.Slots[ev.Colour]
+		if !ok || slot.Job != ev.Slot.Job || slot.Hash != ev.Slot.Hash {
+			continue
+		}
+		slot.Counts, slot.Expected = ev.Slot.Counts, ev.Slot.Expected
+		ev.Slot = &slot
 		add(ev)
 	}
 	if !maps.Equal(rec.Overrides, a.overrides) {
@@ -99,7 +107,7 @@ func begin(c deployment.Candidate, to deployment.Colour, k ask) intent {
 func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 	c, d := a.candidate, rec.Deployment
 	before := d.State.BeforeCutover()
-	wanted := a.pol.Auto || k.order
+	wanted := a.pol.Auto || k.order || k.queued
 	previous, hasPrevious := rec.Slots[d.From]
 	switch {
 	case c.Proof() == d.Candidate.Proof():
@@ -143,15 +151,17 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 		next.say += fmt.Sprintf(" in place of %s, which never served", named(d.Candidate))
 		return next
 
-	case protected(d.State) && hasPrevious && c.Hash == previous.Hash:
+	case (protected(d.State) || d.State == deployment.CuttingOver) && hasPrevious && c.Hash == previous.Hash:
 		ev := k.event(deployment.Rollback)
 		ev.KeepUntil = keepUntil(a.pol, k.at)
 		ev.Reason = fmt.Sprintf("the policy says %s again", named(c))
 		return intent{events: []deployment.Event{ev, seen(c, k)}, id: d.ID,
 			say: fmt.Sprintf("%s is still whole on %s: traffic goes back to it", named(c), d.From)}
 
+	case protected(d.State) && !d.From.Valid():
+		return replace(rec, c, k, "a newer version follows the first release: it keeps nobody's way back")
 	case protected(d.State) && a.pol.Soak.Newer == "replace":
-		return replace(rec, c, k)
+		return replace(rec, c, k, fmt.Sprintf("%s gives the way back to a newer version, as the policy allows (newer = \"replace\")", named(d.Candidate)))
 	}
 	ev := k.event(deployment.Queue)
 	ev.Candidate = &c
@@ -159,11 +169,10 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 	return intent{events: []deployment.Event{ev}, say: ev.Reason}
 }
 
-// replace ends a watch or soak early, as the policy allows: the previous
-// version gives its place, and with it the way back, to a newer one.
-func replace(rec deployment.Service, c deployment.Candidate, k ask) intent {
+// replace ends a watch or soak early: the previous version, if there is one,
+// gives its place, and with it the way back, to a newer one.
+func replace(rec deployment.Service, c deployment.Candidate, k ask, why string) intent {
 	d := rec.Deployment
-	why := fmt.Sprintf("%s gives the way back to a newer version, as the policy allows (newer = \"replace\")", named(d.Candidate))
 	next := begin(c, d.To.Other(), k)
 	next.events = append(endEarly(d, k.at, k.by, why), next.events...)
 	return next

@@ -214,3 +214,18 @@ func TestQueuedVersionTakesItsTurn(t *testing.T) {
 		t.Errorf("still queued: %+v", s.rec.Queued)
 	}
 }
+
+// A colour was scaled while its gates still ran; by the time that is known they
+// have passed.
+func TestRescalingKeepsWhatTheSlotHasProvenMeanwhile(t *testing.T) {
+	s := adopted(t).to("2.0.0", deployment.Gating)
+	stale := s.rec.Slots[deployment.Green]
+	stale.Expected, stale.Counts = 5, map[string]int{"web": 5}
+	s.step(deployment.Event{Kind: deployment.GatesPass}, deployment.Event{Kind: deployment.Routed})
+	s.edit("2.0.0", func(a *appraisal, _ *ask) {
+		a.rescaled = []deployment.Event{{Kind: deployment.Rescaled, At: noon, Colour: deployment.Green, Slot: &stale}}
+	})
+	if slot := s.rec.Slots[deployment.Green]; slot.Proof == "" || slot.Expected != 5 {
+		t.Errorf("%+v: want its proof, and 5 instances", slot)
+	}
+}

@@ -14,10 +14,19 @@ import (
 // then the entries are made plain again. In this order, because with plain
 // entries every passing instance serves. The command is consumed at the end,
 // so that another leader would begin again; every step may be repeated.
-func (l *loop) giveBack(ctx context.Context, c command) {
+//
+// A watch or soak is ended first, and saved: what is about to be stopped is the
+// way back no more.
+func (l *loop) giveBack(ctx context.Context, c command) error {
+	if l.rec.InFlight() {
+		if err := l.apply(ctx, nil, endEarly(l.rec.Deployment, time.Now(), who(c), "the service is given back")...); err != nil {
+			return err
+		}
+	}
 	l.runErrand(ctx, &c, func(ctx context.Context, rec deployment.Service) func(context.Context) error {
 		idle := rec.Active.Other()
 		err := l.emptyIdle(ctx, rec)
+		emptied := err == nil
 		if err == nil {
 			err = retry(ctx, l.log, "give the route back", func(ctx context.Context) error {
 				if err := l.t.term.Check(); err != nil {
@@ -31,16 +40,13 @@ func (l *loop) giveBack(ctx context.Context, c command) {
 			})
 		}
 		return func(ctx context.Context) error {
-			if err != nil {
-				return l.refuse(ctx, c, "not given back: "+sentence(err))
-			}
 			at := time.Now()
 			var events []deployment.Event
-			if l.rec.InFlight() && protected(l.rec.Deployment.State) {
-				events = endEarly(l.rec.Deployment, at, who(c), "the service is given back")
-			}
-			if slot, ok := rec.Slots[idle]; ok && rec.Active.Valid() {
+			if slot, ok := rec.Slots[idle]; ok && rec.Active.Valid() && emptied {
 				events = append(events, deployment.Event{Kind: deployment.Emptied, At: at, By: who(c), Colour: idle, Reason: slot.Job + " was stopped"})
+			}
+			if err != nil {
+				return l.apply(ctx, l.consume(c, kv.Result{Reason: "not given back: " + sentence(err)}), events...)
 			}
 			events = append(events, deployment.Event{Kind: deployment.GiveBack, At: at, By: who(c), Reason: cut(c.Why)})
 			say := l.svc + " is plain again: its entries in Consul are as they were, and nothing is routed by colour"
@@ -53,6 +59,7 @@ func (l *loop) giveBack(ctx context.Context, c command) {
 			return l.apply(ctx, l.consume(c, kv.Result{Accepted: true, Reason: say}), events...)
 		}
 	})
+	return nil
 }
 
 // emptyIdle stops the idle colour and waits until Consul knows none of its

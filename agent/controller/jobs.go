@@ -16,46 +16,63 @@ import (
 // go. It runs beside everything else: triggers do not wait for workers.
 func (l *loop) ensureHandover(ctx context.Context) {
 	if l.handover != nil {
-		select {
-		case <-l.handover.done:
-			l.handover = nil
-		default:
-			if l.rec.Jobs.Moving() && l.rec.Jobs.Since.Equal(l.handoverFor) {
-				return
-			}
-			l.handover.stop()
-			l.handover = nil
+		if l.rec.Jobs.Moving() && l.rec.Jobs.Target == l.handoverFor.Target && l.rec.Jobs.Since.Equal(l.handoverFor.Since) {
+			return
 		}
+		l.handover.stop()
+		l.handover = nil
 	}
 	if !l.rec.Jobs.Moving() || l.rec.Moving() != nil {
 		return
 	}
 	jobs := l.rec.Jobs
-	l.handoverFor = jobs.Since
+	l.handoverFor = jobs
 	deadline := policy.DefaultHandoverDeadline
 	if p := l.policy(); p != nil {
 		deadline = p.Jobs.HandoverDeadline
 	}
 	l.handover = l.start(ctx, func(ctx context.Context, w *work) {
-		outcome, err := l.drain(ctx, jobs.Target, jobs.Since.Add(deadline))
-		if err == nil {
-			l.report(w, append(l.keyEdited(ctx), deployment.Event{Kind: deployment.JobsMoved, At: time.Now(), By: self, Colour: jobs.Target, Reason: string(outcome)})...)
+		var events []deployment.Event
+		for taken := true; taken; {
+			outcome, err := l.drain(ctx, jobs.Target, jobs.Since.Add(deadline))
+			if err != nil {
+				return
+			}
+			var what string
+			if what, taken, err = l.takeKey(ctx, jobs.Target); err != nil {
+				return
+			}
+			if what != "" {
+				events = append(events, deployment.Event{Kind: deployment.Note, At: time.Now(), By: self, Reason: what})
+			}
+			if !taken {
+				events = append(events, deployment.Event{Kind: deployment.JobsMoved, At: time.Now(), By: self, Colour: jobs.Target, Reason: string(outcome)})
+			}
 		}
+		l.report(w, events...)
 	})
 }
 
-// keyEdited is a note of what somebody else wrote into the key during the
-// handover, before it is written over.
-func (l *loop) keyEdited(ctx context.Context) []deployment.Event {
-	pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.JobProcessor(l.svc), 0)
-	if err != nil {
-		return nil // it is only a note
-	}
-	what := joblock.Parse(pair).Edited(deployment.None)
-	if what == "" {
-		return nil
-	}
-	return []deployment.Event{{Kind: deployment.Note, At: time.Now(), By: self, Reason: what}}
+// takeKey says what somebody else wrote into the key during the handover. If
+// that is another colour than the new owner's, its workers have begun again:
+// the key is taken from them, and they must be seen to let go once more.
+func (l *loop) takeKey(ctx context.Context, to deployment.Colour) (what string, taken bool, err error) {
+	cfg := l.t.c.cfg
+	err = retry(ctx, l.log, "look who owns the jobs", func(ctx context.Context) error {
+		pair, _, err := cfg.Store.Get(ctx, cfg.Keys.JobProcessor(l.svc), 0)
+		if err != nil {
+			return err
+		}
+		key := joblock.Parse(pair)
+		what, taken = key.Edited(deployment.None), key.Owner.Valid() && key.Owner != to
+		if !taken {
+			return nil
+		}
+		_, err = cfg.Store.Commit(ctx, l.t.term.Fence, consulapi.KVTxnOps{
+			{Verb: consulapi.KVCAS, Key: pair.Key, Value: []byte(deployment.None), Index: pair.ModifyIndex}})
+		return err
+	})
+	return what, taken, err
 }
 
 // drain returns once no worker of another colour than the new owner's can

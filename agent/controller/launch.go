@@ -32,6 +32,9 @@ func (j job) launch(ctx context.Context) {
 		phase = "not healthy"
 		latest, err = j.awaitHealthy(ctx)
 	}
+	if errors.Is(err, errOtherJobspec) && j.sameSource() {
+		err = errRestlessJobspec
+	}
 	switch {
 	case errors.Is(err, errOtherJobspec):
 		j.holdOtherJobspec()

@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	nomadapi "github.com/hashicorp/nomad/api"
 
+	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/policy"
@@ -51,11 +52,13 @@ type loop struct {
 	order   *command
 	waiting []command // that need an errand of their own
 	redo    bool      // the policy was edited during an errand for a command
-	// handoverFor is when the handover that runs was asked for.
-	handoverFor time.Time
+	// handoverFor is what the handover that runs was asked for.
+	handoverFor deployment.JobOwnership
 	// saved is rec for the goroutines beside the loop. What it points to is
 	// never changed.
 	saved atomic.Pointer[deployment.Service]
+	// lesson is for the watch of the release in flight.
+	lesson atomic.Pointer[lesson]
 }
 
 // message is something for a loop to handle.
@@ -103,10 +106,10 @@ func newLoop(t *tenure, svc string) *loop {
 func (l *loop) run(ctx context.Context) error {
 	defer l.stopAll()
 	st := l.t.record(l.svc)
-	l.index = st.index
 	if l.rec, l.broken = decodeRecord(l.svc, st); l.broken != nil {
-		l.log.Error("held", "error", l.broken)
+		st = l.readAnew(ctx, st)
 	}
+	l.index = st.index
 	l.publish()
 	if l.broken == nil {
 		if err := l.takeOffice(ctx); err != nil {
@@ -133,8 +136,8 @@ func (l *loop) run(ctx context.Context) error {
 			}
 		}
 		err := l.handle(ctx, m)
-		if err == nil && l.broken == nil {
-			err = l.ensure(ctx)
+		if l.broken == nil && !lost(err) {
+			err = errors.Join(err, l.ensure(ctx))
 		}
 		if err != nil {
 			if err := l.ended(ctx, err); err != nil {
@@ -145,6 +148,24 @@ func (l *loop) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// readAnew looks whether a record that could not be understood has been mended
+// or deleted meanwhile.
+func (l *loop) readAnew(ctx context.Context, st stored) stored {
+	if pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.State(l.svc), 0); err == nil {
+		st = stored{}
+		if pair != nil {
+			st = stored{raw: pair.Value, index: pair.ModifyIndex}
+		}
+		l.rec, l.broken = decodeRecord(l.svc, st)
+		st.gist = gistOf(l.rec, l.broken)
+		l.t.setRecord(l.svc, st)
+	}
+	if l.broken != nil {
+		l.log.Error("held", "error", l.broken)
+	}
+	return st
 }
 
 // await blocks until there may be a message, or a kept candidate's time is up.
@@ -222,14 +243,23 @@ func (l *loop) handle(ctx context.Context, m message) error {
 // errandEnded takes what an errand brought back, and begins what had to wait
 // for it.
 func (l *loop) errandEnded(ctx context.Context, then func(context.Context) error) error {
+	order := l.order
 	l.errand, l.order = nil, nil
 	err := then(ctx)
-	switch {
-	case len(l.waiting) > 0:
+	switch conflict := errors.Is(err, consul.ErrConflict); {
+	case conflict && order == nil:
+		l.redo = true // decided on a record that somebody else has changed
+	case conflict:
+		l.waiting = append([]command{*order}, l.waiting...)
+	}
+	for l.order == nil && len(l.waiting) > 0 && !lost(err) {
 		next := l.waiting[0]
 		l.waiting = l.waiting[1:]
-		err = errors.Join(err, l.command(ctx, next))
-	case l.redo:
+		if there, gerr := l.stands(ctx, next); there || gerr != nil {
+			err = errors.Join(err, l.command(ctx, next))
+		}
+	}
+	if l.order == nil && l.redo && !lost(err) {
 		l.redo = false
 		err = errors.Join(err, l.policyEdited(ctx))
 	}
@@ -240,14 +270,20 @@ func (l *loop) errandEnded(ctx context.Context, then func(context.Context) error
 // meanwhile says nothing of the present state and is dropped.
 func (l *loop) reported(ctx context.Context, m report) error {
 	switch m.from {
-	case l.work, l.handover:
-	case l.chore:
-		l.chore = nil
+	case l.work, l.handover, l.chore:
 	default:
 		return nil
 	}
 	moving := l.rec.Moving() != nil
 	err := l.apply(ctx, nil, m.events...)
+	if m.from == l.chore && (err == nil || errors.Is(err, deployment.ErrTransition)) {
+		l.chore = nil
+	}
+	if err != nil && !lost(err) && !errors.Is(err, deployment.ErrTransition) {
+		// Consul refused it, or the record was changed by somebody else. Work
+		// finds nothing out twice, so it must be said again.
+		time.AfterFunc(retryMost, func() { l.t.post(l.svc, m) })
+	}
 	if err == nil && moving && l.rec.Moving() == nil {
 		// What people did to the route during the move was left to the move.
 		return l.routeChanged(ctx)
@@ -262,13 +298,15 @@ func (l *loop) idle() bool {
 
 // ensure makes the work that is running match what the record asks for.
 func (l *loop) ensure(ctx context.Context) error {
-	if err := l.liftHold(ctx); err != nil {
+	err := l.liftHold(ctx)
+	if lost(err) {
 		return err
 	}
 	l.ensureFeed(ctx)
+	l.ensureQueue(ctx)
 	l.ensureWork(ctx)
 	l.ensureHandover(ctx)
-	return l.ensureQueue(ctx)
+	return err
 }
 
 // publish shows the record to the goroutines beside the loop.

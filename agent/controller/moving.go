@@ -18,19 +18,14 @@ import (
 // write, and only then verifies it. The record says "cutting-over" and the
 // jobs key says none before this runs.
 func (j job) cutOver(ctx context.Context) {
-	if why := j.unready(); why != "" && j.d.Forced == nil {
-		j.sayAll(deployment.Event{Kind: deployment.Unready, Reason: why},
-			deployment.Event{Kind: deployment.Hold, Reason: "cutover to " + string(j.d.To) + " not made: " + why})
-		return
-	}
 	written, at, err := j.shift(ctx, traffic.Move{To: j.d.To, Deployment: j.d.ID, Nonce: "cutover"})
 	if ctx.Err() != nil {
 		return
 	}
 	if err != nil {
-		// Nothing was written: an edit, a refusal or missing rights.
+		// Nothing was written: not ready, an edit, a refusal or missing rights.
 		j.sayAll(deployment.Event{Kind: deployment.Unready, Reason: sentence(err)},
-			deployment.Event{Kind: deployment.Hold, Reason: "cutover not made: " + sentence(err)})
+			deployment.Event{Kind: deployment.Hold, Reason: "cutover to " + string(j.d.To) + " not made: " + sentence(err)})
 		return
 	}
 	j.settle(ctx, traffic.Move{To: j.d.To, Deployment: j.d.ID, Nonce: "cutover"})
@@ -42,6 +37,28 @@ func (j job) cutOver(ctx context.Context) {
 	if ctx.Err() == nil {
 		j.sayAll(events...)
 	}
+}
+
+// ready says why the cutover must not be made now, at each try: the last one may
+// have been minutes ago, with Consul away since. Where traffic has gone there
+// already, by a try whose answer was lost or under an earlier leader, it is too
+// late to say so: then the watch that follows takes it back.
+func (j job) ready(ctx context.Context) error {
+	if v, _ := j.feed.now(); v.known && v.err != nil {
+		return finalUnlessAway(v.err)
+	}
+	why := j.unready()
+	if why == "" {
+		return nil
+	}
+	o, err := j.router().Observe(ctx, j.l.trafficTarget(j.rec.Route))
+	if err != nil {
+		return finalUnlessAway(err)
+	}
+	if o.Colour == j.d.To {
+		return nil
+	}
+	return final(errors.New(why))
 }
 
 // unready says why the candidate must not get traffic at this moment, from the
@@ -77,6 +94,11 @@ func (j job) shift(ctx context.Context, m traffic.Move) (written traffic.Written
 	err = retry(ctx, j.l.log, "move traffic to "+string(m.To), func(ctx context.Context) error {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
+		}
+		if !m.Rollback && j.d.Forced == nil {
+			if err := j.ready(ctx); err != nil {
+				return err
+			}
 		}
 		written, err = j.router().Shift(ctx, j.l.trafficTarget(j.rec.Route), m)
 		at = time.Now()
@@ -126,6 +148,10 @@ func (j job) probe(ctx context.Context, p policy.Probe) []deployment.Event {
 			unasked = err
 		}
 		pause(ctx, probeEvery)
+	}
+	if answered != nil && !j.d.From.Valid() {
+		return []deployment.Event{{Kind: deployment.Hold, Reason: fmt.Sprintf("probe %s never saw %q within %s: %s; %s",
+			p.URL, expect, j.pol.Cutover.Timeout, answered, deployment.ErrNoWayBack)}}
 	}
 	if answered != nil {
 		return []deployment.Event{{Kind: deployment.Trigger, KeepUntil: j.keepUntil(), Detected: time.Now(),

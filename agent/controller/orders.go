@@ -36,7 +36,11 @@ func (l *loop) answer(ctx context.Context, c command) intent {
 		return l.abort(ev)
 	case kv.Pause:
 		ev.Kind = deployment.Pause
-		return intent{events: []deployment.Event{ev}, say: l.svc + " is paused: nothing moves forward by itself; rollback still works"}
+		say := l.svc + " is paused: nothing moves forward by itself; rollback still works"
+		if l.rec.Moving() != nil {
+			say += "; the move of traffic under way is finished first"
+		}
+		return intent{events: []deployment.Event{ev}, say: say}
 	case kv.Resume:
 		return l.resume(ctx, ev)
 	}
@@ -47,6 +51,10 @@ func (l *loop) answer(ctx context.Context, c command) intent {
 func (l *loop) approve(c command, ev deployment.Event) intent {
 	if !l.rec.InFlight() || l.rec.Deployment.State != deployment.Approving {
 		return refusal("nothing of %s waits for approval: it is %s", l.svc, l.doing())
+	}
+	if b := l.rec.Blocked(); b != nil {
+		// Until it moves on, nobody would process jobs.
+		return refusal("%s is stopped by %s (%s): teal resume %s, then approve", l.svc, b.By, b.Reason, l.svc)
 	}
 	candidate := l.rec.Deployment.Candidate
 	if c.Arg != "" && c.Arg != candidate.Proof() && c.Arg != candidate.Hash {
@@ -68,14 +76,12 @@ func (l *loop) cutover(ctx context.Context, c command, ev deployment.Event) inte
 	}
 	d := l.rec.Deployment
 	switch {
+	case to != d.From && to != d.To:
+		return refusal("nothing runs on %s: this is the first release, and it goes to %s", to, d.To)
 	case to == d.From && d.State.BeforeCutover(), to == d.To && (d.State == deployment.Watching || d.State == deployment.Soaking || d.State == deployment.Retiring):
 		return refusal("%s serves already", to)
 	case to == d.From:
 		return l.rollback(ctx, c, ev)
-	case d.State == deployment.CuttingOver && l.rec.Blocked() != nil:
-		// Passed and approved, and kept from it by a pause only.
-		ev.Kind = deployment.Resume
-		return intent{events: []deployment.Event{ev}, say: fmt.Sprintf("traffic goes to %s (%s)", to, named(d.Candidate))}
 	case d.State == deployment.CuttingOver:
 		return intent{say: fmt.Sprintf("the cutover to %s is under way", to)}
 	case !d.State.BeforeCutover():
@@ -83,7 +89,7 @@ func (l *loop) cutover(ctx context.Context, c command, ev deployment.Event) inte
 	case !c.Force:
 		return refusal("%s (%s) has not passed its gates: it is %s%s; teal cutover -force -why … sends traffic all the same, and records who did",
 			to, named(d.Candidate), d.State, hint(d.State == deployment.Approving, " (teal approve consents)"))
-	case !d.Slotted:
+	case !d.Slotted, l.known() && len(l.viewOf(to)) == 0:
 		return refusal("nothing of %s runs on %s yet", named(d.Candidate), to)
 	}
 	ev.Kind = deployment.Force
@@ -130,6 +136,10 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 		to := l.rec.Active.Other()
 		if _, ok := l.rec.Slots[to]; !l.rec.Active.Valid() || !ok {
 			return refusal("there is no previous version of %s to go back to", l.svc)
+		}
+		if d := l.rec.Deployment; d != nil && d.Outcome == deployment.RolledBack && d.To == to && !c.Force {
+			return refusal("%s (%s) was taken back last: rollback does not go forward to it again; teal cutover %s %s does",
+				to, d.Candidate.Version, l.svc, to)
 		}
 		return l.switchTo(ctx, to, c.Force, ev)
 	}
@@ -189,7 +199,7 @@ func (l *loop) resume(ctx context.Context, ev deployment.Event) intent {
 	if held := l.rec.Held; held != nil && held.Cause == deployment.RouteEdited {
 		accepting, cancel := context.WithTimeout(ctx, acceptWithin)
 		defer cancel()
-		route, notes, err := l.router().Accept(accepting, l.trafficTarget(l.rec.Route), l.rec.Active)
+		route, notes, err := l.router().Accept(accepting, l.trafficTarget(l.rec.Route), serving(l.rec.Active))
 		if err != nil {
 			return refusal("the edited route cannot be accepted: %v", err)
 		}
@@ -204,6 +214,12 @@ func (l *loop) resume(ctx context.Context, ev deployment.Event) intent {
 
 // acceptWithin bounds the write that accepts a route: the loop waits for it.
 const acceptWithin = 5 * time.Second
+
+// known says whether Consul has told of the service's instances.
+func (l *loop) known() bool {
+	v, _ := l.feed.now()
+	return v.known
+}
 
 // viewOf are a colour's instances as last seen.
 func (l *loop) viewOf(c deployment.Colour) []deployment.Instance {

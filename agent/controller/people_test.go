@@ -48,3 +48,19 @@ func (w *world) removePolicy() {
 		a.reload()
 	}
 }
+
+// plant writes a record that no agent would.
+func (w *world) plant(record string) {
+	w.Helper()
+	w.witness.mu.Lock()
+	w.witness.planted[record] = true
+	w.witness.mu.Unlock()
+	if err := w.people.Put(w.Context(), w.keys.State("api"), []byte(record)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) hasPolicy() bool {
+	_, err := os.Stat(filepath.Join(w.dir, "api.hcl"))
+	return err == nil
+}

@@ -79,11 +79,7 @@ func (l *loop) planRoute(ctx context.Context, rec deployment.Service, a appraisa
 			return err
 		}
 		route.Namespace, route.Partition = a.pol.Namespace, a.pol.Partition
-		serve := active
-		if !serve.Valid() {
-			serve = deployment.Green
-		}
-		changes, err := router.Plan(ctx, traffic.Setup{Target: l.trafficTarget(route), Protocol: a.pol.Cutover.Protocol, Serve: serve, Loose: route.Loose, Busy: active.Valid()})
+		changes, err := router.Plan(ctx, traffic.Setup{Target: l.trafficTarget(route), Protocol: a.pol.Cutover.Protocol, Serve: serving(active), Loose: route.Loose, Busy: active.Valid()})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -25,10 +26,11 @@ func (j job) prepare(ctx context.Context) {
 	tries := 0
 	err := retry(ctx, l.log, "prepare the release", func(ctx context.Context) error {
 		events = nil
-		counts, err := j.liveCounts(ctx)
+		counts, grown, err := j.liveCounts(ctx)
 		if err != nil {
 			return err
 		}
+		events = append(events, grown...)
 		rendered, warnings, err := j.render(ctx, counts)
 		if err != nil {
 			return err
@@ -68,6 +70,9 @@ func (j job) prepare(ctx context.Context) {
 	})
 	if ctx.Err() != nil {
 		return
+	}
+	if errors.Is(err, errOtherJobspec) && j.sameSource() {
+		err = errRestlessJobspec
 	}
 	switch {
 	case errors.Is(err, errOtherJobspec):
@@ -120,17 +125,36 @@ const planTries = 4
 var errNoRoom = errors.New("Nomad finds no room for a second full copy at this moment")
 
 // liveCounts are the active colour's counts as they are now: where an
-// autoscaler moves them, the candidate starts as large.
-func (j job) liveCounts(ctx context.Context) (map[string]int, error) {
+// autoscaler moves them, the candidate starts as large, and the way back is
+// whole only when it is as large again.
+func (j job) liveCounts(ctx context.Context) (map[string]int, []deployment.Event, error) {
 	slot, ok := j.rec.Slots[j.d.From]
 	if !ok {
-		return nil, nil
+		return nil, nil, nil
 	}
 	active, err := j.l.t.c.cfg.Nomad(slot.Region).Job(ctx, slot.Namespace, slot.Job)
 	if err != nil || active == nil || stopped(active) {
-		return nil, finalUnlessAway(err)
+		return nil, nil, finalUnlessAway(err)
 	}
-	return jobspec.Counts(active), nil
+	counts := jobspec.Counts(active)
+	if len(autoscaled(active)) == 0 || maps.Equal(counts, slot.Counts) {
+		return counts, nil, nil
+	}
+	slot.Counts, slot.Expected = counts, jobspec.Expected(active, j.l.svc)
+	return counts, []deployment.Event{{Kind: deployment.Rescaled, Colour: j.d.From, Slot: &slot,
+		Reason: fmt.Sprintf("%s has %d instances: somebody, or an autoscaler, changed the count", slot.Job, slot.Expected)}}, nil
+}
+
+// autoscaled are the task groups whose count an autoscaler moves: what the
+// jobspec says of it is only where it begins.
+func autoscaled(job *nomadapi.Job) map[string]bool {
+	groups := map[string]bool{}
+	for _, g := range job.TaskGroups {
+		if g.Scaling != nil && (g.Scaling.Enabled == nil || *g.Scaling.Enabled) {
+			groups[value(g.Name)] = true
+		}
+	}
+	return groups
 }
 
 // freesRoom says whether stopping what occupies the idle colour may make the
@@ -144,6 +168,14 @@ func (j job) freesRoom() bool {
 // errOtherJobspec says that this agent's files are not those the release began
 // with.
 var errOtherJobspec = errors.New("the jobspec is not the one that this release began with")
+
+// errRestlessJobspec says that the very same text gave another job.
+var errRestlessJobspec = errors.New("the jobspec is another job each time Nomad parses it: functions like timestamp() and uuidv4() have no place in it; give the value as a variable")
+
+// sameSource says whether this agent's files are those the release began with.
+func (j job) sameSource() bool {
+	return j.pol.SourceHash(overridesFor(j.rec, j.pol)) == j.d.Candidate.Source
+}
 
 // holdOtherJobspec waits for the right files, or for an operator.
 func (j job) holdOtherJobspec() {
@@ -197,14 +229,10 @@ func (l *loop) prepareRoute(ctx context.Context, rec deployment.Service, p *poli
 	if err != nil {
 		return rec.Route, err
 	}
-	serve := rec.Active
-	if !serve.Valid() {
-		serve = deployment.Green
-	}
 	rec.Route.Namespace, rec.Route.Partition = p.Namespace, p.Partition
 	busy := rec.Active.Valid()
 	route, err := router.Prepare(ctx, traffic.Setup{
-		Target: l.trafficTarget(rec.Route), Protocol: p.Cutover.Protocol, Serve: serve, Loose: rec.Route.Loose, Busy: busy,
+		Target: l.trafficTarget(rec.Route), Protocol: p.Cutover.Protocol, Serve: serving(rec.Active), Loose: rec.Route.Loose, Busy: busy,
 	})
 	route.PreparedAt, route.Settled = time.Now(), !busy
 	return route, finalUnlessAway(err)

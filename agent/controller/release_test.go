@@ -357,9 +357,7 @@ func TestRecordOfANewerAgentIsHeld(t *testing.T) {
 		a := w.adopted()
 		a.stop()
 		future := `{"format":99,"name":"api","active":"blue"}`
-		if err := w.people.Put(w.Context(), w.keys.State("api"), []byte(future)); err != nil {
-			t.Fatal(err)
-		}
+		w.plant(future)
 		w.policy("2.0.0", quick)
 		w.agent("agent-2")
 		w.refused(kv.Deploy, "", "newer teal")

@@ -43,7 +43,11 @@ func (t *tenure) watchRoutes(ctx context.Context, kind string) error {
 			}
 			return 0, err
 		}
-		for _, svc := range t.routes.compare(kind, entries, cfg.Routers[kind]) {
+		suspects, first := t.routes.compare(kind, entries, cfg.Routers[kind])
+		if first {
+			suspects = append(suspects, t.without(entries)...)
+		}
+		for _, svc := range suspects {
 			t.routeSuspect(kind, svc)
 		}
 		return next, nil
@@ -51,12 +55,12 @@ func (t *tenure) watchRoutes(ctx context.Context, kind string) error {
 }
 
 // compare takes a kind's entries in and names the services whose entry is
-// edited, was edited, or has gone since the last time.
-func (b *routeBook) compare(kind string, entries []consulapi.ConfigEntry, router traffic.Router) []string {
+// edited, was edited, or has gone since the last time. first says that there was
+// no last time.
+func (b *routeBook) compare(kind string, entries []consulapi.ConfigEntry, router traffic.Router) (suspects []string, first bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	last, now := b.seen[kind], make(map[string]routeSeen, len(entries))
-	var suspects []string
 	for _, e := range entries {
 		svc := e.GetName()
 		was, known := last[svc]
@@ -77,7 +81,25 @@ func (b *routeBook) compare(kind string, entries []consulapi.ConfigEntry, router
 	}
 	b.seen[kind] = now
 	slices.Sort(suspects)
-	return suspects
+	return suspects, last == nil
+}
+
+// without names the managed services that have none of the entries: somebody
+// may have deleted it while nobody led.
+func (t *tenure) without(entries []consulapi.ConfigEntry) []string {
+	there := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		there[e.GetName()] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var missing []string
+	for svc, st := range t.records {
+		if st.gist.router != "" && !there[svc] {
+			missing = append(missing, svc)
+		}
+	}
+	return missing
 }
 
 // routeSuspect sends a managed service to look at its route.
@@ -128,11 +150,7 @@ func (l *loop) repair(ctx context.Context, what string) error {
 	}
 	writing, cancel := context.WithTimeout(ctx, acceptWithin)
 	defer cancel()
-	serve := l.rec.Active
-	if !serve.Valid() {
-		serve = deployment.Green // empty: nothing serves before the first release
-	}
-	route, err := l.router().Repair(writing, l.trafficTarget(l.rec.Route), serve)
+	route, err := l.router().Repair(writing, l.trafficTarget(l.rec.Route), serving(l.rec.Active))
 	switch {
 	case errors.Is(err, traffic.ErrDeposed):
 		return finalUnlessAway(err)
@@ -143,6 +161,15 @@ func (l *loop) repair(ctx context.Context, what string) error {
 	return l.apply(ctx, nil,
 		deployment.Event{Kind: deployment.Prepared, At: time.Now(), By: self, Route: &route},
 		deployment.Event{Kind: deployment.Note, At: time.Now(), By: self, Reason: what + "; repaired, as the policy says"})
+}
+
+// serving is who gets the requests. Before the first release that is the empty
+// colour, so that nothing serves unproven.
+func serving(active deployment.Colour) deployment.Colour {
+	if !active.Valid() {
+		return deployment.Green
+	}
+	return active
 }
 
 // routerFor is a router by its kind.

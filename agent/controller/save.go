@@ -45,6 +45,9 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 		l.chore.stop()
 		l.chore = nil
 	}
+	if l.rec.Held != nil && next.Held == nil {
+		l.t.post(l.svc, routeChanged{}) // it may have hidden a hold for the route
+	}
 	l.rec = next
 	l.publish()
 	return nil
@@ -87,7 +90,7 @@ func (l *loop) save(ctx context.Context, next deployment.Service, ended []deploy
 			return nil
 		case err == nil, errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnavailable):
 			return l.reread(ctx, next, raw, err)
-		case errors.Is(err, consul.ErrForbidden):
+		case errors.Is(err, consul.ErrForbidden), errors.Is(err, consul.ErrInvalid):
 			return final(err)
 		}
 		return err
@@ -120,7 +123,9 @@ func (l *loop) reread(ctx context.Context, next deployment.Service, wrote []byte
 	rec, derr := decodeRecord(l.svc, st)
 	st.gist = gistOf(rec, derr)
 	l.t.setRecord(l.svc, st)
-	if l.broken = derr; derr == nil {
+	if l.broken = derr; derr != nil {
+		l.stopAll()
+	} else {
 		if stateOf(l.rec) != stateOf(rec) {
 			l.work.stop()
 			l.work = nil
@@ -152,11 +157,16 @@ func set(key string, value []byte) *consulapi.KVTxnOp {
 	return &consulapi.KVTxnOp{Verb: consulapi.KVSet, Key: key, Value: value}
 }
 
+// maxDropped is how many records one save deletes: a transaction takes no more
+// than consul.MaxOps operations. The rest go with the next ones.
+const maxDropped = 32
+
 // trim keeps the newest finished deployments and names those to delete.
 func trim(s *deployment.Service, keep int) []string {
 	if keep <= 0 || len(s.Finished) <= keep {
 		return nil
 	}
+	keep = max(keep, len(s.Finished)-maxDropped)
 	dropped := s.Finished[keep:]
 	s.Finished = s.Finished[:keep:keep]
 	return dropped
@@ -186,8 +196,8 @@ func (l *loop) announce(next deployment.Service, events []deployment.Event) {
 }
 
 // stateOf tells work apart: a new state, or the same state entered again for
-// another candidate or after a pause, means other work. What protects traffic
-// goes on undisturbed by pauses and holds.
+// another candidate or after a pause, means other work. What moves and protects
+// traffic goes on undisturbed by pauses and holds.
 func stateOf(s deployment.Service) string {
 	if !s.InFlight() {
 		return "idle"
@@ -195,7 +205,7 @@ func stateOf(s deployment.Service) string {
 	d := s.Deployment
 	blocked := s.Blocked() != nil
 	switch d.State {
-	case deployment.Watching, deployment.Soaking, deployment.RollingBack:
+	case deployment.CuttingOver, deployment.Watching, deployment.Soaking, deployment.RollingBack:
 		blocked = false
 	}
 	return fmt.Sprint(d.ID, d.State, d.Since.UnixNano(), d.Candidate.Proof(), blocked)

@@ -15,6 +15,7 @@ import (
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/leader"
 	"github.com/tealdeploy/teal/agent/policy"
+	"github.com/tealdeploy/teal/agent/traffic"
 )
 
 // tenure is one term's work: it owns the loops, and ends when the term's
@@ -137,10 +138,18 @@ func decodeRecord(svc string, st stored) (deployment.Service, error) {
 		return rec, nil
 	}
 	read, err := deployment.Decode(svc, st.raw)
+	if _, known := traffic.Kinds[read.Route.Router]; err == nil && !known && (read.Route.Prepared || !unrouted(read)) {
+		err = fmt.Errorf("the record of %s cannot be read: no router %q: known are %s", svc, read.Route.Router, traffic.Names())
+	}
 	if err != nil {
 		return rec, fmt.Errorf("%w; nothing is done to this service until then; to have it looked at anew, delete the key", err)
 	}
 	return read, nil
+}
+
+// unrouted says whether nothing of a service needs a router yet.
+func unrouted(rec deployment.Service) bool {
+	return !rec.InFlight() || rec.Deployment.State == deployment.Preparing
 }
 
 // quiet says whether a record needs no loop.

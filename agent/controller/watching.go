@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/jobspec"
 	"github.com/tealdeploy/teal/rollback"
 )
 
@@ -52,33 +53,38 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 	defer beside.Wait()
 	defer cancel()
 	w := rollback.NewWatch(triggers)
+	j.recall(w)
 	guard := wayBack{job: j, beside: &beside}
 	began := time.Now()
 	over := time.NewTimer(time.Until(end))
 	defer over.Stop()
 	ended := false
+	var asked, warned told
 	scrapes := make(chan map[string][]rollback.Scrape)
 	beside.Go(func() { j.scrapeEvery(ctx, interval, sources(triggers), scrapes) })
-	var fresh map[string][]rollback.Scrape
+	previous := make(chan map[string][]rollback.Scrape)
+	beside.Go(func() { j.scrapePrevious(ctx, interval, sources(triggers), previous) })
+	var fresh, before map[string][]rollback.Scrape
 
 	for {
 		v, changed := j.feed.now()
 		if v.known {
 			guard.look(ctx, v)
-			verdict := w.Observe(j.observation(v, fresh))
-			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict) {
+			verdict := w.Observe(j.observation(v, fresh, before))
+			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict, good, &warned) {
 				return
 			}
-			if ended && j.mayEnd(w, verdict, good, time.Since(began)) {
+			if ended && j.mayEnd(w, verdict, good, time.Since(began), &asked) {
 				return
 			}
 		}
-		fresh = nil
+		fresh, before = nil, nil
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
 		case fresh = <-scrapes:
+		case before = <-previous:
 		case <-over.C:
 			ended = true
 		}
@@ -91,11 +97,8 @@ func (j job) scrapeEvery(ctx context.Context, interval time.Duration, from map[r
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
-		got := map[string][]rollback.Scrape{}
 		v, _ := j.feed.now()
-		for source, families := range from {
-			got[source.Key()] = j.l.t.c.cfg.Scraper.Scrape(ctx, source, families, v.of(j.d.To, j.rec.Route.Loose))
-		}
+		got := j.scrape(ctx, from, v.of(j.d.To, j.rec.Route.Loose))
 		select {
 		case <-ctx.Done():
 			return
@@ -114,8 +117,9 @@ func (j job) scrapeEvery(ctx context.Context, interval time.Duration, from map[r
 const firstSight = 10 * time.Second
 
 // mayEnd reports the good end, unless something forbids it: a pause, a hold,
-// or a trigger that never had enough to go by. Unknown is not a pass.
-func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched time.Duration) bool {
+// or a trigger that never had enough to go by. Unknown is not a pass, and while
+// a person is asked the watch goes on.
+func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched time.Duration, said *told) bool {
 	if j.now().Blocked() != nil {
 		return false
 	}
@@ -123,10 +127,12 @@ func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deploymen
 		if watched < firstSight {
 			return false // the agent was restarted near the end: let it see something
 		}
-		j.say(deployment.Event{Kind: deployment.Hold, Reason: fmt.Sprintf(
-			"the watch is over and trigger %s has not seen enough to say that all is well (%s); teal resume accepts it as it is, teal rollback goes back",
-			never[0], verdict.Reason), OnResume: good})
-		return true
+		if said.anew("never "+never[0], false) {
+			j.say(deployment.Event{Kind: deployment.Hold, Reason: fmt.Sprintf(
+				"the watch is over and trigger %s has not seen enough to say that all is well (%s); teal resume accepts it as it is, teal rollback goes back",
+				never[0], verdict.Reason), OnResume: good})
+		}
+		return false
 	}
 	if verdict.Verdict == rollback.Bad {
 		return false
@@ -137,31 +143,49 @@ func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deploymen
 
 // takeBack reports a bad verdict. Going back to a colour without a passing
 // instance would turn trouble into an outage: then it holds and says so.
-func (j job) takeBack(v view, verdict rollback.Decision) bool {
+func (j job) takeBack(v view, verdict rollback.Decision, good deployment.Kind, said *told) bool {
 	reason := fmt.Sprintf("trigger %s: %s", verdict.Trigger, verdict.Reason)
+	why := ""
 	switch {
 	case !j.d.From.Valid():
-		reason = fmt.Sprintf("%s; %s", reason, deployment.ErrNoWayBack)
+		why = deployment.ErrNoWayBack.Error()
 	case passing(v.of(j.d.From, j.rec.Route.Loose)) == 0:
-		reason = fmt.Sprintf("%s; not rolled back: %s has no passing instance either (teal rollback -force goes back all the same)", reason, j.d.From)
+		why = fmt.Sprintf("not rolled back: %s has no passing instance either (teal rollback -force goes back all the same)", j.d.From)
 	default:
 		j.say(deployment.Event{Kind: deployment.Trigger, Reason: reason, Figures: figures(verdict.Figures),
 			Detected: time.Now(), KeepUntil: j.keepUntil()})
 		return true
 	}
-	if held := j.now().Held; held == nil || held.Reason != reason {
-		j.say(deployment.Event{Kind: deployment.Hold, Reason: reason})
+	// The figures differ each time, what they come to does not.
+	if said.anew(verdict.Trigger+why, j.now().Held != nil) {
+		j.say(deployment.Event{Kind: deployment.Hold, Reason: reason + "; " + why + "; teal resume accepts it as it is", Figures: figures(verdict.Figures), OnResume: good})
 	}
 	return false
 }
 
+// told keeps a watch from saying the same over and over.
+type told struct {
+	what string
+	at   time.Time
+}
+
+// anew says whether something is to be said: other than the last time, or again
+// when that no longer stands and should long have reached the record.
+func (t *told) anew(what string, stands bool) bool {
+	if t.what == what && (stands || time.Since(t.at) < firstSight) {
+		return false
+	}
+	t.what, t.at = what, time.Now()
+	return true
+}
+
 // observation is one look at both colours.
-func (j job) observation(v view, scrapes map[string][]rollback.Scrape) rollback.Observation {
+func (j job) observation(v view, scrapes, previous map[string][]rollback.Scrape) rollback.Observation {
 	loose := j.rec.Route.Loose
 	return rollback.Observation{
 		At: time.Now(), HealthErr: v.err, Expected: j.now().Slots[j.d.To].Expected,
 		Active: v.of(j.d.To, loose), Previous: v.of(j.d.From, loose),
-		Scrapes: scrapes,
+		Scrapes: scrapes, PreviousScrapes: previous,
 	}
 }
 
@@ -207,12 +231,21 @@ func (g *wayBack) look(ctx context.Context, v view) {
 	}
 }
 
-// restore sets the counts that the previous colour had.
+// restore gives the previous colour the counts back that it had. What has grown
+// since stays as it is.
 func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
 	defer g.asking.Store(false)
-	err := g.l.t.term.Check()
+	client := g.l.t.c.cfg.Nomad(slot.Region)
+	job, err := client.Job(ctx, slot.Namespace, slot.Job)
 	if err == nil {
-		err = g.l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, slot.Counts)
+		err = g.l.t.term.Check()
+	}
+	if err == nil {
+		counts := jobspec.Counts(job)
+		for group, n := range slot.Counts {
+			counts[group] = max(n, counts[group])
+		}
+		err = client.Scale(ctx, slot.Namespace, slot.Job, counts)
 	}
 	if err != nil && ctx.Err() == nil {
 		g.l.log.Warn("counts of the previous colour not restored", "job", slot.Job, "error", err)

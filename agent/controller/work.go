@@ -26,7 +26,7 @@ func (l *loop) ensureWork(ctx context.Context) {
 		l.work.stop()
 		l.work = nil
 	}
-	if l.work != nil || !l.rec.InFlight() {
+	if l.work != nil || !l.rec.InFlight() || l.givesWay() {
 		return
 	}
 	for _, action := range l.rec.Resume() {
@@ -42,8 +42,16 @@ func (l *loop) ensureWork(ctx context.Context) {
 	}
 }
 
+// givesWay says whether the candidate is about to be superseded by a queued one:
+// it must not pass its gates meanwhile.
+func (l *loop) givesWay() bool {
+	return l.rec.Queued != nil && l.rec.Deployment.State.BeforeCutover() && l.errand != nil && l.order == nil
+}
+
 // runner picks the work. While paused or held only what protects traffic
-// runs: the watch, which may still roll back, and the rollback itself.
+// runs: the watch, which may still roll back, and the rollback itself. A cutover
+// that was decided is carried through: traffic may have moved already, and must
+// not stay where nobody watches it, nor the jobs with nobody.
 func (l *loop) runner(a deployment.Action) func(job, context.Context) {
 	switch a {
 	case deployment.DoRollback:
@@ -52,14 +60,13 @@ func (l *loop) runner(a deployment.Action) func(job, context.Context) {
 		return job.watch
 	case deployment.DoSoak:
 		return job.soak
+	case deployment.DoCutover:
+		return job.cutOver
 	}
 	if l.rec.Blocked() != nil {
 		return nil
 	}
-	switch a {
-	case deployment.DoCutover:
-		return job.cutOver
-	case deployment.DoRetire:
+	if a == deployment.DoRetire {
 		return job.retire
 	}
 	if why := l.otherPolicy(); why != "" {
@@ -69,9 +76,9 @@ func (l *loop) runner(a deployment.Action) func(job, context.Context) {
 	}
 	return map[deployment.Action]func(job, context.Context){
 		deployment.DoPrepare:  job.prepare,
-		deployment.DoLaunch:   job.launch,
-		deployment.DoGates:    job.gate,
-		deployment.DoApproval: job.awaitApproval,
+		deployment.DoLaunch:   learning(job.launch),
+		deployment.DoGates:    learning(job.gate),
+		deployment.DoApproval: learning(job.awaitApproval),
 	}[a]
 }
 

@@ -46,7 +46,19 @@ type world struct {
 	errors map[string]float64
 	asked  map[string]float64 // instance → requests so far
 	agents []*agent
+	began  time.Time
+
+	witness *witness // of everything that happens
+	// scalesDown says that a test makes a colour smaller on purpose.
+	scalesDown bool
+	// scaled puts an autoscaler's block into every jobspec.
+	scaled bool
+	// restless makes a jobspec another job each time it is parsed.
+	restless bool
 }
+
+// clock is the time since the world began.
+func (w *world) clock() string { return time.Since(w.began).Round(time.Millisecond).String() }
 
 // apiJobspec is what nomadtest's parser takes.
 const apiJobspec = `{"ID":"api","Name":"api","Type":"service","Datacenters":["*"],"TaskGroups":[{"Name":"web","Count":${var.count:2},
@@ -61,15 +73,28 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w := &world{
 			T: t, consul: consultest.New(), nomad: nomadtest.New(), keys: kv.NewKeys(""), dir: dir,
 			sick: map[string]bool{}, errors: map[string]float64{}, asked: map[string]float64{},
+			began: time.Now(),
 		}
+		w.witness = newWitness(w)
+		w.consul.Listen(w.witness.key)
+		following, stopFollowing := context.WithCancel(context.Background())
+		followed := make(chan struct{})
+		go func() { defer close(followed); w.witness.follow(following) }()
 		w.people = w.consul.Client("people")
 		w.nomad.Listen(w.appear)
 		defer func() { // also when the test gives up: the bubble must empty
 			for _, a := range w.agents {
 				a.stop()
 			}
+			stopFollowing()
+			<-followed
+			if w.witness.broken > 0 {
+				t.Log("what happened:\n" + w.witness.told())
+			}
 		}()
 		f(w)
+		synctest.Wait()
+		w.witness.settled()
 	})
 }
 
@@ -97,7 +122,13 @@ func (w *world) appear(c nomadtest.Change) {
 // policy writes the policy of api at a version; body is the rest of its block.
 func (w *world) policy(version, body string) {
 	w.Helper()
-	text := fmt.Sprintf("service \"api\" {\n  job = \"api.nomad.hcl\"\n  variables = { version = %q }\n  cutover { protocol = \"http\" }\n%s\n}\n", version, body)
+	w.policyWithCutover(version, "  cutover { protocol = \"http\" }\n"+body)
+}
+
+// policyWithCutover is policy with a cutover block of its own.
+func (w *world) policyWithCutover(version, body string) {
+	w.Helper()
+	text := fmt.Sprintf("service \"api\" {\n  job = \"api.nomad.hcl\"\n  variables = { version = %q }\n%s\n}\n", version, body)
 	for name, content := range map[string]string{"api.hcl": text, "api.nomad.hcl": apiJobspec} {
 		if err := os.WriteFile(filepath.Join(w.dir, name), []byte(content), 0o644); err != nil {
 			w.Fatal(err)
@@ -133,8 +164,8 @@ func (w *world) agent(name string) *agent {
 		routers[kind] = make(func(string, string) traffic.Consul { return client })
 	}
 	a.ctl = New(Config{
-		Name: name, Keys: w.keys, Store: client, Catalog: client,
-		Nomad:   func(string) Nomad { return w.nomad.Client(name) },
+		Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
+		Nomad:   func(string) Nomad { return watched{w.nomad.Client(name), w.witness} },
 		Routers: routers, Scraper: w, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
 	})
 	a.reload()
@@ -299,7 +330,7 @@ func (w *world) refused(verb kv.Verb, value, why string) {
 func (w *world) ordinary(version string) {
 	w.Helper()
 	client := w.nomad.Client("people")
-	job, err := client.Parse(w.Context(), apiJobspec, fmt.Sprintf("version = %q", version))
+	job, err := watched{client, w.witness}.Parse(w.Context(), apiJobspec, fmt.Sprintf("version = %q", version))
 	if err != nil {
 		w.Fatal(err)
 	}

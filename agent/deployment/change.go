@@ -4,13 +4,18 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
-// maxSeen and maxLog bound the record: Consul refuses values over 512 KiB.
+// These bound the record: Consul refuses values over 512 KiB, and what is
+// refused is not done.
 const (
-	maxSeen = 32
-	maxLog  = 120
+	maxSeen   = 32
+	maxLog    = 120
+	maxReason = 2000 // bytes of a reason
+	maxWords  = 500  // bytes of a line of evidence
+	maxFigure = 100  // bytes of a figure in it
 )
 
 // entering marks the changes that begin a deployment and so enter a state.
@@ -52,6 +57,9 @@ func init() {
 		},
 		JobsNone: func(s *Service, _ Event) error { s.Jobs.Owner = None; return nil },
 		JobsMoved: func(s *Service, ev Event) error {
+			if ev.Colour != s.Jobs.Target {
+				return fmt.Errorf("%w: the jobs are on their way to %s, not to %s", ErrTransition, s.Jobs.Target, ev.Colour)
+			}
 			s.Jobs = JobOwnership{Owner: ev.Colour, Since: ev.At, Outcome: ev.Reason}
 			s.log(ev)
 			return nil
@@ -176,7 +184,10 @@ func (s *Service) settleHold() {
 func adopt(s *Service, ev Event) error {
 	s.Managed, s.Active, s.Route = true, ev.Colour, *ev.Route
 	s.Slots = map[Colour]Slot{ev.Colour: *ev.Slot}
-	s.Jobs = JobOwnership{Owner: ev.Colour, Since: ev.At, Outcome: "adopted"}
+	if s.Jobs.Owner != ev.Colour || s.Jobs.Moving() {
+		// Whoever the key names, and whoever processes still, lets go first.
+		s.Jobs = JobOwnership{Owner: None, Target: ev.Colour, Since: ev.At}
+	}
 	return nil
 }
 
@@ -245,10 +256,25 @@ func (d *Deployment) log(ev Event) {
 	if ev.Reason != "" {
 		what += ": " + ev.Reason
 	}
-	d.Log = append(slices.Clip(d.Log), Entry{At: ev.At, By: ev.By, What: what, Figures: ev.Figures})
+	entry := Entry{At: ev.At, By: ev.By, What: cut(what, maxWords)}
+	for name, figure := range ev.Figures {
+		if entry.Figures == nil {
+			entry.Figures = make(map[string]string, len(ev.Figures))
+		}
+		entry.Figures[cut(name, maxFigure)] = cut(figure, maxFigure)
+	}
+	d.Log = append(slices.Clip(d.Log), entry)
 	if len(d.Log) > maxLog {
 		d.Log = append(slices.Clone(d.Log[:maxLog/4]), d.Log[len(d.Log)-maxLog*3/4:]...)
 	}
+}
+
+// cut shortens what others wrote to what a record has room for.
+func cut(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 func (ev Event) flag() *Flag {

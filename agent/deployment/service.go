@@ -77,10 +77,41 @@ func Decode(name string, raw []byte) (Service, error) {
 	if d := s.Deployment; d != nil && !slices.Contains(States, d.State) {
 		return Service{}, fmt.Errorf("the record of %s cannot be read: %q is no state of a deployment", name, d.State)
 	}
+	if what := s.unsound(); what != "" {
+		return Service{}, fmt.Errorf("the record of %s cannot be read: %s", name, what)
+	}
 	if s.Name == "" {
 		s.Name = name
 	}
 	return s, nil
+}
+
+// unsound says what in a record no agent can have written. Everybody with the
+// right may write anything there, and all else may rely on this.
+func (s Service) unsound() string {
+	maybe := []Colour{s.Active, s.Jobs.Owner, s.Jobs.Target}
+	for c := range s.Slots {
+		if !c.Valid() {
+			return fmt.Sprintf("%q is no colour", string(c))
+		}
+	}
+	if d := s.Deployment; d != nil {
+		maybe = append(maybe, d.From)
+		switch {
+		case !d.To.Valid():
+			return fmt.Sprintf("%q is no colour to release to", string(d.To))
+		case d.From == d.To:
+			return fmt.Sprintf("it releases from %s to %s", d.From, d.To)
+		case d.State == RollingBack && !d.From.Valid():
+			return "it rolls back to no colour"
+		}
+	}
+	for _, c := range maybe {
+		if !c.Valid() && c != None && c != "" {
+			return fmt.Sprintf("%q is no colour", string(c))
+		}
+	}
+	return ""
 }
 
 // Slot is what runs on a colour.

@@ -114,6 +114,7 @@ var outcomes = map[Kind]Outcome{
 // are those of the state entered; none when the state did not change.
 func Step(s Service, ev Event) (Service, []Action, error) {
 	s = s.clone()
+	ev.Reason = cut(ev.Reason, maxReason)
 	if change, ok := changes[ev.Kind]; ok {
 		if err := change(&s, ev); err != nil {
 			return s, nil, fmt.Errorf("%s: %s: %w", s.Name, ev.Kind, err)

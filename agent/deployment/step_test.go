@@ -270,3 +270,16 @@ func TestIDsSortByAge(t *testing.T) {
 		t.Errorf("%s, %s", a, b)
 	}
 }
+
+// A handover that was overtaken by another one has nothing to say any more.
+func TestJobsGoOnlyWhereTheyAreOnTheirWayTo(t *testing.T) {
+	p := newPlay()
+	for _, word := range words("adopt(1.0.0) begin(2.0.0) planned launched gates-pass") {
+		p.play(t, word)
+	}
+	for _, stale := range []Colour{Blue, None, ""} {
+		if next, _, err := Step(p.s, Event{Kind: JobsMoved, Colour: stale, At: p.at}); !errors.Is(err, ErrTransition) {
+			t.Errorf("jobs on their way to %s went to %s: %v", p.s.Jobs.Target, next.Jobs.Owner, err)
+		}
+	}
+}

@@ -56,7 +56,7 @@ func TestConsulAway(t *testing.T) {
 		w.server.Intercept(func(consultest.Call) consultest.Fault { calls.Add(1); return consultest.Fault{} })
 		one := w.agent("one").run()
 		time.Sleep(10 * time.Minute)
-		if n := calls.Load(); n > 200 {
+		if n := calls.Load(); n > 400 {
 			t.Errorf("%d requests in ten minutes", n)
 		}
 		w.server.SetAway(false)
@@ -216,7 +216,7 @@ func TestCheckUnknown(t *testing.T) {
 		if n := one.says("cannot stand for leader; trying again"); n != 1 {
 			t.Errorf("said %d times\n%s", n, one.log)
 		}
-		if n := one.refused.Load(); n > 30 {
+		if n := one.refused.Load(); n > 40 {
 			t.Errorf("tried %d times", n)
 		}
 		w.server.SetCheck("one", alive, api.HealthPassing)

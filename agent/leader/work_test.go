@@ -73,7 +73,7 @@ func TestWorkGivesUp(t *testing.T) {
 				one.body = func(context.Context, Term) error { return err }
 				one.run()
 				time.Sleep(time.Minute)
-				if n := w.count(); n < 5 || n > 25 {
+				if n := w.count(); n < 5 || n > 40 {
 					t.Errorf("%d terms in a minute", n)
 				}
 				if one.says("stepped down") != w.count() {
@@ -117,7 +117,7 @@ func TestOfficeTakenAwayAtOnce(t *testing.T) {
 		}
 		one.run()
 		time.Sleep(time.Minute)
-		if n := w.count(); n < 5 || n > 25 {
+		if n := w.count(); n < 5 || n > 40 {
 			t.Errorf("%d terms in a minute", n)
 		}
 		w.settle()

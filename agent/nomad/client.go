@@ -24,9 +24,11 @@ const (
 
 // Client talks to one Nomad agent. It is safe for concurrent use.
 type Client struct {
-	api    *api.Client
-	region string
-	token  func() string
+	api       *api.Client
+	region    string
+	namespace string // of jobspecs that name none; empty: default
+	token     func() string
+	failures  func(operation string) // may be nil
 }
 
 // New makes a client from Nomad's own settings; api.DefaultConfig reads the
@@ -40,7 +42,16 @@ func New(config *api.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)
 	}
-	return &Client{api: c, region: config.Region}, nil
+	return &Client{api: c, region: config.Region, namespace: config.Namespace}, nil
+}
+
+// Counting is the same client that tells of each request that failed, by a
+// word for what was asked. What was only changed in the meantime, or is not
+// there, has not failed.
+func (c *Client) Counting(failures func(operation string)) *Client {
+	other := *c
+	other.failures = failures
+	return &other
 }
 
 // In is the same client for the jobs of another region; empty and "global",
@@ -76,14 +87,10 @@ func (c *Client) Ping(ctx context.Context) error {
 	defer cancel()
 	var leader string
 	_, err := c.api.Raw().Query("/v1/status/leader", &leader, c.reading(ctx, ""))
-	op := request{what: "ask Nomad for its leader"}
-	if err != nil {
-		return op.failed(ctx, err)
+	if err == nil && leader == "" {
+		err = errNoLeader
 	}
-	if leader == "" {
-		return &Error{Op: op.what, Kind: ErrUnavailable, Err: errNoLeader}
-	}
-	return nil
+	return request{c: c, operation: "ping", what: "ask Nomad for its leader"}.failed(ctx, err)
 }
 
 func (c *Client) reading(ctx context.Context, namespace string) *api.QueryOptions {

@@ -59,16 +59,20 @@ func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
 
 // request says what is asked for and what it takes, for errors.
 type request struct {
-	what string
-	need string
+	c         *Client
+	operation string // a word for it, for figures
+	what      string
+	need      string
 }
 
 // ask describes a request about a job.
-func ask(verb, namespace, id, capability string) request {
+func (c *Client) ask(verb, namespace, id, capability string) request {
 	if namespace == "" {
 		namespace = api.DefaultNamespace
 	}
+	operation, _, _ := strings.Cut(verb, " ")
 	return request{
+		c: c, operation: operation,
 		what: fmt.Sprintf("%s job %q", verb, id),
 		need: fmt.Sprintf("namespace %q { capabilities = [%q] }", namespace, capability),
 	}
@@ -84,6 +88,11 @@ func (r request) failed(ctx context.Context, err error) error {
 		return fmt.Errorf("%s: %w", r.what, cause)
 	}
 	e := &Error{Op: r.what, Need: r.need, Kind: ErrUnavailable, Err: err}
+	defer func() {
+		if r.c.failures != nil && e.Kind != ErrNotFound && e.Kind != ErrConflict {
+			r.c.failures(r.operation)
+		}
+	}()
 	var response api.UnexpectedResponseError
 	if !errors.As(err, &response) || !response.HasStatusCode() {
 		return e

@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -176,5 +177,74 @@ func TestRegionsAndNamespacesComeFromTheJob(t *testing.T) {
 	}
 	if _, err := nomad.In("us").Job(t.Context(), "shop", "api"); err != nil || got != "us/shop" {
 		t.Errorf("asked %q (%v), want us/shop", got, err)
+	}
+}
+
+// What failed is counted by a word for what was asked, never by the job; what
+// is not there, or was changed in the meantime, did not fail.
+func TestFailuresAreCounted(t *testing.T) {
+	counted := func(code int, words string) string {
+		var got []string
+		nomad := answering(t, func(w http.ResponseWriter, _ *http.Request) { http.Error(w, words, code) }).
+			Counting(func(operation string) { got = append(got, operation) })
+		_ = nomad.Ping(t.Context())
+		_, _ = nomad.Parse(t.Context(), "job", "")
+		_, _ = nomad.Plan(t.Context(), testJob())
+		_, _ = nomad.Register(t.Context(), testJob(), 0, Submission{})
+		_, _ = nomad.In("eu").Job(t.Context(), "shop", "api")
+		_ = nomad.Scale(t.Context(), "shop", "api", map[string]int{"web": 1})
+		_ = nomad.WaitStopped(t.Context(), "shop", "api")
+		_ = nomad.Stream(t.Context(), 0, func(Event) {})
+		return strings.Join(got, " ")
+	}
+	const all = "ping parse plan register read read wait stream" // scaling begins by reading
+	for _, code := range []int{500, 403} {
+		if got := counted(code, "no"); got != all {
+			t.Errorf("%d: counted %q, want %q", code, got, all)
+		}
+	}
+	if got := counted(500, "Enforcing job modify index 0: job already exists"); got != "" {
+		t.Errorf("a conflict is counted: %q", got)
+	}
+	if got := counted(404, "job not found"); got != "" {
+		t.Errorf("what is not there is counted: %q", got)
+	}
+}
+
+// A jobspec that names no namespace belongs to the client's, as with `nomad
+// job run`; one that names it keeps it, be it the default one.
+func TestNamespaceOfAJobspecThatNamesNone(t *testing.T) {
+	for _, c := range []struct{ client, written, want string }{
+		{"", "", "default"},
+		{"team", "", "team"},
+		{"team", "default", "default"},
+		{"team", "shop", "shop"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			var in api.JobsParseRequest
+			if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+				t.Error(err)
+			}
+			job := &api.Job{ID: &in.JobHCL}
+			if c.written != "" {
+				job.Namespace = &c.written
+			}
+			if in.Canonicalize {
+				job.Canonicalize()
+			}
+			_ = json.NewEncoder(w).Encode(job)
+		}))
+		defer server.Close()
+		nomad, err := New(&api.Config{Address: server.URL, Namespace: c.client})
+		if err != nil {
+			t.Fatal(err)
+		}
+		job, err := nomad.Parse(t.Context(), "api", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := value(job.Namespace); got != c.want || job.Type == nil {
+			t.Errorf("client of %q, jobspec of %q: the job is in %q, want %q", c.client, c.written, got, c.want)
+		}
 	}
 }

@@ -23,7 +23,7 @@ type Event struct {
 // finite, so whoever streams reads the jobs of interest after connecting
 // again: what was missed is not repeated.
 func (c *Client) Stream(ctx context.Context, index uint64, see func(Event)) error {
-	op := request{what: "follow Nomad's event stream", need: `namespace "*" { capabilities = ["read-job"] }`}
+	op := request{c: c, operation: "stream", what: "follow Nomad's event stream", need: `namespace "*" { capabilities = ["read-job"] }`}
 	streaming, stop := context.WithCancel(ctx) // also ends the api's own goroutine
 	defer stop()
 	topics := map[api.Topic][]string{api.TopicJob: {"*"}}

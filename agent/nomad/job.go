@@ -14,7 +14,7 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	job, _, err := c.api.Jobs().Info(id, c.reading(limited, namespace))
-	if err = ask("read", namespace, id, "read-job").failed(ctx, err); errors.Is(err, ErrNotFound) {
+	if err = c.ask("read", namespace, id, "read-job").failed(ctx, err); errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
@@ -32,7 +32,7 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error
 // once, while their tasks are still being killed, so that nobody can wait for
 // them: stop, wait, then purge.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
-	op := ask("stop", namespace, id, "submit-job")
+	op := c.ask("stop", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil || job == nil {
 		return err
@@ -104,7 +104,7 @@ func (c *Client) evaluated(ctx context.Context, namespace, id string) error {
 // as Nomad does not give it up. A job that is neither stopped nor scaled to
 // zero is waited for until ctx ends; one that was purged is not waited for.
 func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
-	op := ask("wait for the end of", namespace, id, "read-job")
+	op := c.ask("wait for the end of", namespace, id, "read-job")
 	var index uint64
 	for {
 		q, cancel := c.blocking(ctx, namespace, index)

@@ -43,7 +43,7 @@ func (p Plan) FailureLines() []string {
 // other colour is another job, so nothing of it counts as replaced.
 func (c *Client) Plan(ctx context.Context, job *api.Job) (Plan, error) {
 	at, namespace, id := c.home(job)
-	op := ask("plan", namespace, id, "submit-job")
+	op := c.ask("plan", namespace, id, "submit-job")
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	as := at.writing(limited, namespace)

@@ -27,7 +27,7 @@ type Registration struct {
 // somebody else was first, or that an earlier try of one's own took effect.
 func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64, sub Submission) (Registration, error) {
 	at, namespace, id := c.home(job)
-	op := ask("register", namespace, id, "submit-job")
+	op := c.ask("register", namespace, id, "submit-job")
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	opts := &api.RegisterOptions{EnforceIndex: true, ModifyIndex: enforceIndex}
@@ -44,7 +44,7 @@ func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64
 // Submission is the source of the job's present version; ErrNotFound when
 // the job, or its source, is not there.
 func (c *Client) Submission(ctx context.Context, namespace, id string) (Submission, error) {
-	op := ask("read the source of", namespace, id, "read-job")
+	op := c.ask("read the source of", namespace, id, "read-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil {
 		return Submission{}, err

@@ -20,7 +20,7 @@ import (
 // aside and the block disabled, so that no autoscaler undoes it; they are
 // restored from the job's history when the group is scaled up again.
 func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
-	op := ask("scale", namespace, id, "submit-job")
+	op := c.ask("scale", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 // asked. A job that does not exist has the status Exists false: it may be
 // registered while being watched. It holds three blocking queries.
 func (c *Client) WatchJob(ctx context.Context, namespace, id string, see func(JobStatus) (done bool)) error {
-	op := ask("watch", namespace, id, "read-job")
+	op := c.ask("watch", namespace, id, "read-job")
 	watching, stop := context.WithCancel(ctx)
 	w := &jobWatch{c: c, namespace: namespace, id: id, changed: make(chan struct{}, 1)}
 	var running sync.WaitGroup

@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,6 +17,9 @@ import (
 // for each policy file, because its paths are relative to that file.
 var functions = map[string]function.Function{
 	"abs":             stdlib.AbsoluteFunc,
+	"base64decode":    base64DecodeFunc,
+	"base64encode":    base64EncodeFunc,
+	"basename":        basenameFunc,
 	"can":             tryfunc.CanFunc,
 	"ceil":            stdlib.CeilFunc,
 	"chomp":           stdlib.ChompFunc,
@@ -27,13 +28,16 @@ var functions = map[string]function.Function{
 	"concat":          stdlib.ConcatFunc,
 	"contains":        stdlib.ContainsFunc,
 	"csvdecode":       stdlib.CSVDecodeFunc,
+	"dirname":         dirnameFunc,
 	"distinct":        stdlib.DistinctFunc,
 	"element":         stdlib.ElementFunc,
+	"endswith":        endsWithFunc,
 	"env":             envFunc,
 	"flatten":         stdlib.FlattenFunc,
 	"floor":           stdlib.FloorFunc,
 	"format":          stdlib.FormatFunc,
 	"formatlist":      stdlib.FormatListFunc,
+	"indent":          stdlib.IndentFunc,
 	"join":            stdlib.JoinFunc,
 	"jsondecode":      stdlib.JSONDecodeFunc,
 	"jsonencode":      stdlib.JSONEncodeFunc,
@@ -45,9 +49,10 @@ var functions = map[string]function.Function{
 	"merge":           stdlib.MergeFunc,
 	"min":             stdlib.MinFunc,
 	"parseint":        stdlib.ParseIntFunc,
+	"range":           stdlib.RangeFunc,
 	"regex":           stdlib.RegexFunc,
-	"regexall":        stdlib.RegexAllFunc,
 	"regex_replace":   stdlib.RegexReplaceFunc,
+	"regexall":        stdlib.RegexAllFunc,
 	"replace":         stdlib.ReplaceFunc,
 	"reverse":         stdlib.ReverseListFunc,
 	"setintersection": stdlib.SetIntersectionFunc,
@@ -57,11 +62,15 @@ var functions = map[string]function.Function{
 	"slice":           stdlib.SliceFunc,
 	"sort":            stdlib.SortFunc,
 	"split":           stdlib.SplitFunc,
+	"startswith":      startsWithFunc,
 	"strlen":          stdlib.StrlenFunc,
 	"substr":          stdlib.SubstrFunc,
 	"title":           stdlib.TitleFunc,
 	"tobool":          stdlib.MakeToFunc(cty.Bool),
+	"tolist":          stdlib.MakeToFunc(cty.List(cty.DynamicPseudoType)),
+	"tomap":           stdlib.MakeToFunc(cty.Map(cty.DynamicPseudoType)),
 	"tonumber":        stdlib.MakeToFunc(cty.Number),
+	"toset":           stdlib.MakeToFunc(cty.Set(cty.DynamicPseudoType)),
 	"tostring":        stdlib.MakeToFunc(cty.String),
 	"trim":            stdlib.TrimFunc,
 	"trimprefix":      stdlib.TrimPrefixFunc,
@@ -69,6 +78,7 @@ var functions = map[string]function.Function{
 	"trimsuffix":      stdlib.TrimSuffixFunc,
 	"try":             tryfunc.TryFunc,
 	"upper":           stdlib.UpperFunc,
+	"urlencode":       urlEncodeFunc,
 	"values":          stdlib.ValuesFunc,
 	"zipmap":          stdlib.ZipmapFunc,
 }
@@ -119,15 +129,6 @@ func fileFunc(dir string, read func(path string) (string, error)) function.Funct
 		},
 	})
 }
-
-var sha256Func = function.New(&function.Spec{
-	Params: []function.Parameter{{Name: "text", Type: cty.String}},
-	Type:   function.StaticReturnType(cty.String),
-	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		sum := sha256.Sum256([]byte(args[0].AsString()))
-		return cty.StringVal(hex.EncodeToString(sum[:])), nil
-	},
-})
 
 // beside is path as a policy file in dir means it.
 func beside(dir, path string) string {

@@ -85,7 +85,9 @@ func (r *entries) next(t Target, m Move, e api.ConfigEntry) (next api.ConfigEntr
 	switch {
 	case o.Epoch > t.Epoch:
 		return nil, nil, deposed(f.kind(), t.Service, o.Epoch, t.Epoch)
-	case !o.Edited && o.Colour == m.To:
+	case !o.Edited && o.Colour == m.To && (!m.Rollback || o.Move == m.id()):
+		// A rollback writes all the same: a cutover that was given up may still
+		// be on its way, and the new index is what refuses it.
 		return nil, nil, nil
 	case o.Edited && o.Move == m.id() && o.Colour == m.To:
 		return nil, o.Changes, nil // our rollback, which kept them

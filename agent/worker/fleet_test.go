@@ -175,7 +175,7 @@ func (f *fleet) handover(to deployment.Colour, drain time.Duration) joblock.Hand
 func (f *fleet) gives(to deployment.Colour, drain time.Duration, want joblock.Outcome, within time.Duration) {
 	f.Helper()
 	began := time.Now()
-	got, err := f.handover(to, drain).Run(f.ctx)
+	got, err := handOver(f.ctx, f.handover(to, drain))
 	f.must(err)
 	if got != want {
 		f.Errorf("handover to %s: %s, want %s", to, got, want)
@@ -266,7 +266,7 @@ func TestALeaderThatDiesWhileWaitingOutIsFollowedByOneThatWaits(t *testing.T) {
 		f.server.Cut("b")
 		dying, cancel := context.WithTimeout(f.ctx, 3*time.Second)
 		defer cancel()
-		if _, err := f.handover(green, time.Millisecond).Run(dying); err == nil {
+		if _, err := handOver(dying, f.handover(green, time.Millisecond)); err == nil {
 			t.Fatal("did not die")
 		}
 		if f.now(blue) != 1 {
@@ -454,7 +454,7 @@ func TestAHandoverWhileAWorkerRegisters(t *testing.T) {
 				f.server.Intercept(func(c consultest.Call) (fault consultest.Fault) {
 					if c.Agent == "b" && c.Op == op {
 						once.Do(func() {
-							go func() { _, _ = f.handover(green, time.Minute).Run(f.ctx) }()
+							go func() { _, _ = handOver(f.ctx, f.handover(green, time.Minute)) }()
 							fault.Stall = 2 * time.Second
 						})
 					}
@@ -535,7 +535,7 @@ func neverBothSides(t *testing.T, r *rand.Rand) {
 		default:
 			to = to.Other()
 			ctx, cancel := context.WithTimeout(f.ctx, time.Duration(chance(60))*time.Second)
-			_, _ = f.handover(to, time.Duration(chance(30))*time.Second).Run(ctx)
+			_, _ = handOver(ctx, f.handover(to, time.Duration(chance(30))*time.Second))
 			cancel()
 		}
 		<-time.After(time.Duration(chance(5000)) * time.Millisecond)
@@ -548,7 +548,7 @@ func neverBothSides(t *testing.T, r *rand.Rand) {
 		stops[name]()
 		f.work(name+"-last", colours[name[0]], promptly)
 	}
-	if _, err := f.handover(to, 30*time.Second).Run(f.ctx); err != nil {
+	if _, err := handOver(f.ctx, f.handover(to, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	f.settles(to, 3, 2*time.Minute)

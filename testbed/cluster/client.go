@@ -27,11 +27,11 @@ func (c *Cluster) ConsulClientOf(s *Server) *consulapi.Client {
 	return s.consul
 }
 
-// NomadClient talks to Nomad.
+// NomadClient talks to Nomad with the cluster's token.
 func (c *Cluster) NomadClient() *nomadapi.Client {
 	s := c.Nomad
 	s.once.Do(func() {
-		client, err := nomadapi.NewClient(&nomadapi.Config{Address: "http://" + s.HTTP})
+		client, err := nomadapi.NewClient(&nomadapi.Config{Address: "http://" + s.HTTP, SecretID: c.NomadToken})
 		if err != nil { // only a malformed address or TLS setting can be the cause
 			panic(fmt.Sprintf("nomad client for %s: %v", s.HTTP, err))
 		}

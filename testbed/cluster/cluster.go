@@ -31,6 +31,7 @@ type Options struct {
 	Log           io.Writer // told which servers are used; nil means nobody
 	ConsulServers int       // 1 (default) to 5; the first is the one that Nomad and clients use
 	ACL           bool      // Consul denies by default; Cluster.Token manages everything
+	NomadACL      bool      // Nomad denies by default; Cluster.NomadToken manages everything
 	WithoutNomad  bool
 }
 
@@ -40,6 +41,8 @@ type Cluster struct {
 	Consul []*Server // one or more, the first is the one that Nomad and clients use
 	Nomad  *Server   // nil with Options.WithoutNomad
 	Token  string    // Consul's management token with Options.ACL, else empty
+	// NomadToken is Nomad's management token with Options.NomadACL, else empty.
+	NomadToken string
 
 	// MinPort and MaxPort bound the ports Nomad gives to tasks.
 	MinPort, MaxPort int
@@ -97,6 +100,9 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	if o.ACL {
 		c.Token = managementToken
+	}
+	if o.NomadACL {
+		c.NomadToken = managementToken
 	}
 	if err := c.startConsul(ctx, consul, o.ConsulServers); err != nil {
 		return nil, err
@@ -161,6 +167,9 @@ func (c *Cluster) Env() []string {
 	}
 	if c.Nomad != nil {
 		env = append(env, "NOMAD_ADDR=http://"+c.Nomad.HTTP)
+	}
+	if c.NomadToken != "" {
+		env = append(env, "NOMAD_TOKEN="+c.NomadToken)
 	}
 	return env
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	nomadapi "github.com/hashicorp/nomad/api"
@@ -63,6 +64,10 @@ plugin "raw_exec" {
   config { enabled = true }
 }
 
+acl {
+  enabled = %[10]t
+}
+
 consul {
   address          = %[7]q
   grpc_address     = %[8]q
@@ -78,7 +83,7 @@ func (c *Cluster) startNomad(ctx context.Context, binary servers.Binary) error {
 	file := filepath.Join(c.Dir, name+".hcl")
 	text := fmt.Sprintf(nomadConfig, filepath.Join(c.Dir, name),
 		c.slot.port(10), c.slot.port(11), c.slot.port(12), lowest, highest,
-		c.Consul[0].HTTP, c.Consul[0].GRPC, c.Token)
+		c.Consul[0].HTTP, c.Consul[0].GRPC, c.Token, c.NomadToken != "")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -103,6 +108,13 @@ func (c *Cluster) startNomad(ctx context.Context, binary servers.Binary) error {
 func (c *Cluster) nomadReady(ctx context.Context) error {
 	client := c.NomadClient()
 	ask := (&nomadapi.QueryOptions{}).WithContext(ctx)
+	if c.NomadToken != "" {
+		write := (&nomadapi.WriteOptions{}).WithContext(ctx)
+		// Once is enough; that it was done already is no matter.
+		if _, _, err := client.ACLTokens().BootstrapOpts(c.NomadToken, write); err != nil && !strings.Contains(err.Error(), "already") {
+			return err
+		}
+	}
 	nodes, _, err := client.Nodes().List(ask)
 	if err != nil {
 		return err

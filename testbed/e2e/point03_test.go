@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	nomadapi "github.com/hashicorp/nomad/api"
@@ -56,8 +59,23 @@ func TestPoint03GoodVersion(t *testing.T) {
 				t.Errorf("routes went %s, want %s", got, want)
 			}
 			s.retired(old, then, 2)
+			s.submitted(v.Name + "-" + string(d.To))
 			s.says(s.teal(0, "history", v.Name).Out, "1.0.0", "2.0.0", "succeeded")
 		})
+	}
+}
+
+// submitted wants Nomad to have kept the jobspec as its author wrote it.
+func (s *stage) submitted(job string) {
+	s.t.Helper()
+	j, err := s.Job(s.soon(), job)
+	s.must(err)
+	sub, _, err := s.NomadClient().Jobs().Submission(job, int(*j.Version), nil)
+	s.must(err)
+	want, err := os.ReadFile(filepath.Join(s.Policies, strings.TrimSuffix(strings.TrimSuffix(job, "-blue"), "-green")+".nomad.hcl"))
+	s.must(err)
+	if sub.Source != string(want) || !strings.Contains(sub.Variables, "2.0.0") {
+		s.t.Errorf("Nomad shows %s as submitted with\n%s\nand the variables\n%s", job, sub.Source, sub.Variables)
 	}
 }
 

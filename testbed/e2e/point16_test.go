@@ -15,24 +15,24 @@ func TestPoint16NomadSaysNo(t *testing.T) {
 	s := open(t, "p16")
 	s.agent("a")
 	for _, no := range []struct {
-		name  string
-		spoil func(jobspec string) string
-		words []string
-		// problem: it is known from the jobspec alone, and no release begins.
-		problem bool
+		name       string
+		spoil      func(jobspec string) string
+		words      []string
+		problem    bool // it is known from the jobspec alone, and no release begins
+		registered bool // it only shows when Nomad tries
 	}{
 		{"syntax", func(j string) string { return strings.Replace(j, "count = var.count", "count = = 2", 1) },
-			[]string{"p16-syntax.nomad.hcl"}, true},
+			[]string{"p16-syntax.nomad.hcl"}, true, false},
 		{"unknown-variable", func(j string) string { return strings.Replace(j, "count = var.count", "count = var.cuont", 1) },
-			[]string{"cuont"}, true},
+			[]string{"cuont"}, true, false},
 		{"no-place", func(j string) string {
 			return strings.Replace(j, "count = var.count", "count = var.count\n\n    constraint {\n      attribute = \"${attr.kernel.name}\"\n      value     = \"plan9\"\n    }", 1)
-		}, []string{"plan9"}, false},
+		}, []string{"plan9"}, false, false},
 		{"too-large", func(j string) string { return strings.Replace(j, "memory = 64", "memory = 999999", 1) },
-			[]string{"memory"}, false},
+			[]string{"memory"}, false, false},
 		{"no-binary", func(j string) string {
 			return strings.Replace(j, "command = var.app", `command = "/no/such/program"`, 1)
-		}, []string{"/no/such/program"}, false},
+		}, []string{"/no/such/program"}, false, true},
 	} {
 		t.Run(no.name, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +58,11 @@ func TestPoint16NomadSaysNo(t *testing.T) {
 				s.says(s.teal(2, "deploy", v.Name).Err, no.words...)
 			} else {
 				s.says(s.ends(v.Name, "2.0.0", deployment.Failed).Reason, no.words...)
+			}
+			job, err := s.Job(s.soon(), v.Name+"-"+string(first.To.Other()))
+			s.must(err)
+			if (job != nil) != no.registered {
+				t.Errorf("the candidate was registered: %t, want %t", job != nil, no.registered)
 			}
 			rec, err := s.Record(s.soon(), v.Name)
 			s.must(err)

@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -144,6 +146,12 @@ func TestAgentIsAConsulService(t *testing.T) {
 		i := mine(all)
 		return i != nil && i.Health == "passing"
 	}))
+	metrics, err := http.Get("http://" + a.HTTP + "/v1/metrics")
+	s.must(err)
+	text, err := io.ReadAll(metrics.Body)
+	metrics.Body.Close()
+	s.must(err)
+	s.says(string(text), "teal_leader 1\n", "teal_policies 0\n")
 	code, err := a.Terminate(s.soon())
 	s.must(err)
 	if code != 0 {

@@ -61,7 +61,7 @@ func TestGreenKilledDuringTheWatchWithNomadStopped(t *testing.T) {
 	s.must(s.Nomad.Kill())
 	s.killProcesses("inv3b", d.To)
 	d = s.ends("inv3b", "2.0.0", deployment.RolledBack)
-	s.says(d.Reason, "instances")
+	s.says(d.Reason, "no instance serves")
 	c.serves(d.From)
 	c.answers("1.0.0", 50)
 	s.must(c.EndLoad())

@@ -67,6 +67,31 @@ func TestTCPThroughTheResolver(t *testing.T) {
 	c.unharmed()
 }
 
+// A gate may look through the entry point: the preview header leads to the
+// candidate while everybody else gets what serves.
+func TestGateThroughThePreviewRoute(t *testing.T) {
+	s := open(t, "preview")
+	s.agent("a")
+	v := world.Service{Name: "preview", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls("preview", world.TrafficOptions{})
+	v.Version = "2.0.0"
+	v.Gates = `gate "http" "preview" {
+	  every = "preview"
+	  url   = "` + c.Proxy.URL() + `"
+	  path  = "/version"
+	  json  = { version = "{version}", colour = "{colour}" }
+	}`
+	s.write(v)
+	d := s.ends("preview", "2.0.0", deployment.Succeeded)
+	if len(d.Gates) != 2 || d.Gates[1].Verdict != "pass" {
+		t.Errorf("gates on record: %+v", d.Gates)
+	}
+	c.serves(d.To)
+	c.answers("2.0.0", 20)
+	c.unharmed()
+}
+
 // The probe asks a real entry point after the write: a wrong answer takes
 // traffic back, the right one lets the release go on.
 func TestProbeThroughTheEntryPoint(t *testing.T) {

@@ -92,7 +92,7 @@ func (c *Client) list(ctx context.Context, op, service string, index uint64, wan
 
 // Ping is consul.Client's.
 func (c *Client) Ping(ctx context.Context) error {
-	const op = "ask for Consul's leader"
+	const op = "ping Consul"
 	_, err := c.read(ctx, "Ping", "", 0, false, func(s *Server, _ uint64) found { return found{index: s.index} })
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)

@@ -1,0 +1,130 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// lesson is what was learned, for one release, of the colour that serves before
+// it. It is not kept longer than the loop: a new leader begins with what the
+// previous colour's counters hold, and judges more slowly for that.
+type lesson struct {
+	release string
+	past    map[string]rollback.Past
+}
+
+// learning has the colour that serves looked at while run makes its successor
+// ready, so that the watch knows what to compare with.
+func learning(run func(job, context.Context)) func(job, context.Context) {
+	return func(j job, ctx context.Context) {
+		looking, cancel := context.WithCancel(ctx)
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		defer cancel()
+		beside.Go(func() { j.learn(looking) })
+		run(j, ctx)
+	}
+}
+
+// learn scrapes the colour that serves at every interval of the watch.
+func (j job) learn(ctx context.Context) {
+	if j.pol == nil || !j.d.From.Valid() {
+		return
+	}
+	triggers := j.pol.Watch.Triggers
+	from := sources(triggers)
+	if len(from) == 0 {
+		return
+	}
+	w := rollback.NewWatch(triggers)
+	j.recall(w)
+	tick := time.NewTicker(j.pol.Watch.Interval)
+	defer tick.Stop()
+	for {
+		if v, _ := j.feed.now(); v.known {
+			o := rollback.Observation{Previous: v.of(j.d.From, j.rec.Route.Loose)}
+			o.PreviousScrapes = j.scrape(ctx, from, o.Previous)
+			o.At = time.Now()
+			if ctx.Err() != nil {
+				return
+			}
+			w.Prepare(o)
+			j.l.lesson.Store(&lesson{j.d.ID, w.Past()})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// recall gives a watch what was learned before it.
+func (j job) recall(w *rollback.Watch) {
+	if l := j.l.lesson.Load(); l != nil && l.release == j.d.ID {
+		w.Recall(l.past)
+	}
+}
+
+// scrapePrevious reads each instance of the previous colour once after the
+// cutover. What it counts from then on says nothing of a colour that serves; but
+// an agent that did not look on before knows nothing else. It runs beside the
+// scraping of the active colour, which must not wait for it.
+func (j job) scrapePrevious(ctx context.Context, interval time.Duration, from map[rollback.ScrapeSource][]string, out chan<- map[string][]rollback.Scrape) {
+	if len(from) == 0 || !j.d.From.Valid() {
+		return
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	read := map[string]bool{}
+	for {
+		if v, _ := j.feed.now(); v.known {
+			var strange []deployment.Instance
+			for _, i := range v.of(j.d.From, j.rec.Route.Loose) {
+				if !read[i.ID] {
+					strange = append(strange, i)
+				}
+			}
+			if len(strange) > 0 {
+				got := j.scrape(ctx, from, strange)
+				select {
+				case <-ctx.Done():
+					return
+				case out <- got:
+				}
+				maps.Copy(read, answered(got))
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// answered are the instances that every source could be read of.
+func answered(got map[string][]rollback.Scrape) map[string]bool {
+	out := map[string]bool{}
+	for _, scrapes := range got {
+		for _, s := range scrapes {
+			before, known := out[s.Instance]
+			out[s.Instance] = s.Err == nil && (before || !known)
+		}
+	}
+	return out
+}
+
+// scrape asks instances for all that is wanted of them.
+func (j job) scrape(ctx context.Context, from map[rollback.ScrapeSource][]string, instances []deployment.Instance) map[string][]rollback.Scrape {
+	got := map[string][]rollback.Scrape{}
+	for source, families := range from {
+		got[source.Key()] = j.l.t.c.cfg.Scraper.Scrape(ctx, source, families, instances)
+	}
+	return got
+}

@@ -1,0 +1,411 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	consulapi "github.com/hashicorp/consul/api"
+	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/consul/consultest"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/traffic"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// witness holds what happens in a world against the design's invariants, all
+// the time and from outside: by every change of a key, by every entry that
+// leads traffic, and by every job that an agent is about to write. It knows
+// nothing of how the controller works. What it saw last is its history, for
+// whoever has to understand a break.
+type witness struct {
+	w *world
+
+	mu      sync.Mutex
+	records []writtenRecord
+	// planted are records that a test wrote itself: they may be anything.
+	planted map[string]bool
+	owner   deployment.Colour            // of the jobs
+	given   map[string]uint64            // command key → index of what stands there
+	taken   map[string]uint64            // command key → index of what was last deleted
+	answers map[string]map[uint64]string // command key → index → result
+	routed  deployment.Colour
+	index   uint64 // of the entry that said so
+	broken  int
+	history []string
+}
+
+// writtenRecord is a record as it was written, and when in Consul's order.
+type writtenRecord struct {
+	index uint64
+	deployment.Service
+}
+
+// mostBytes is what a record may grow to. Consul takes 512 KiB a transaction,
+// in which the record of a release that ends stands twice, as base64.
+const mostBytes = 160 << 10
+
+// bounded is a store that takes no more in one transaction than Consul does.
+type bounded struct{ *consultest.Client }
+
+func (b bounded) Commit(ctx context.Context, fence consul.Fence, ops consulapi.KVTxnOps) (consulapi.KVPairs, error) {
+	size := 0
+	for _, op := range ops {
+		size += len(op.Key) + len(op.Value)*4/3
+	}
+	if size > 512<<10 {
+		return nil, &consul.Error{Op: "transaction", Kind: consul.ErrInvalid, Err: errors.New("Request body too large, max allowed is 524288 bytes")}
+	}
+	return b.Client.Commit(ctx, fence, ops)
+}
+
+func newWitness(w *world) *witness {
+	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
+		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{}}
+}
+
+// breaks reports a broken invariant. The lock is held.
+func (x *witness) breaks(format string, args ...any) {
+	x.broken++
+	what := fmt.Sprintf(format, args...)
+	x.note("BROKEN: %s", what)
+	x.w.Errorf("at %s: invariant broken: %s", x.w.clock(), what)
+}
+
+func (x *witness) note(format string, args ...any) {
+	x.history = append(x.history, x.w.clock()+" "+fmt.Sprintf(format, args...))
+}
+
+// told is the history so far.
+func (x *witness) told() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return strings.Join(x.history, "\n")
+}
+
+// key sees every change of a key, in order. Consul is locked.
+func (x *witness) key(key string, pair *consulapi.KVPair) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	keys := x.w.keys
+	svc, verb, isCommand := keys.SplitCommand(key)
+	switch {
+	case key == keys.State("api") && pair != nil:
+		x.record(pair)
+	case key == keys.JobProcessor("api"):
+		x.jobs(pair)
+	case isCommand && pair == nil:
+		x.taken[key] = x.given[key]
+		delete(x.given, key)
+	case isCommand:
+		x.given[key] = pair.ModifyIndex
+		x.note("command %s %s %s", svc, verb, pair.Value)
+	case strings.HasPrefix(key, keys.Results("api")) && pair != nil:
+		x.result(keys.Command("api", kv.Verb(strings.TrimPrefix(key, keys.Results("api")))), pair)
+	}
+}
+
+// record: whatever is written can be read by whoever leads next, and Consul
+// will always have room for it.
+func (x *witness) record(pair *consulapi.KVPair) {
+	if x.planted[string(pair.Value)] {
+		return
+	}
+	rec, err := deployment.Decode("api", pair.Value)
+	if err != nil {
+		x.breaks("a record that nobody can read: %v", err)
+		return
+	}
+	if len(pair.Value) > mostBytes {
+		x.breaks("the record has %d bytes", len(pair.Value))
+	}
+	x.note("record %s", gistForPeople(rec))
+	if before := x.last(); before != nil {
+		x.wayBack(before.Service, rec)
+	}
+	x.records = append(x.records, writtenRecord{pair.ModifyIndex, rec})
+}
+
+// wayBack (4): while the previous colour is the way back its slot stays.
+func (x *witness) wayBack(before, now deployment.Service) {
+	if !before.InFlight() || !now.InFlight() || before.Deployment.ID != now.Deployment.ID || !before.Deployment.From.Valid() {
+		return
+	}
+	from := before.Deployment.From
+	was, is := before.Slots[from], now.Slots[from]
+	if was.Job != is.Job || was.Hash != is.Hash || was.Scaled != is.Scaled {
+		x.breaks("the previous colour went from %+v to %+v", was, is)
+	}
+}
+
+// jobs (5): from one colour to the other only through none.
+func (x *witness) jobs(pair *consulapi.KVPair) {
+	now := deployment.None
+	if pair != nil {
+		now = deployment.Colour(pair.Value)
+	}
+	x.note("jobs %s", now)
+	if x.owner.Valid() && now.Valid() && x.owner != now {
+		x.breaks("the jobs went from %s to %s at once", x.owner, now)
+	}
+	x.owner = now
+}
+
+// result: a command is answered once, together with its end.
+func (x *witness) result(command string, pair *consulapi.KVPair) {
+	var r kv.Result
+	if err := json.Unmarshal(pair.Value, &r); err != nil {
+		x.breaks("result of %s: %v", command, err)
+		return
+	}
+	x.note("result of %s: accepted %v: %s", command, r.Accepted, r.Reason)
+	if x.answers[command] == nil {
+		x.answers[command] = map[uint64]string{}
+	}
+	if before, ok := x.answers[command][r.Index]; ok {
+		x.breaks("%s at %d was answered %q and then %q", command, r.Index, before, r.Reason)
+	}
+	if x.taken[command] != r.Index {
+		x.breaks("%s at %d was answered without being taken off: %q", command, r.Index, r.Reason)
+	}
+	if r.Reason == "" {
+		x.breaks("%s was answered without a word", command)
+	}
+	x.answers[command][r.Index] = r.Reason
+}
+
+func (x *witness) last() *writtenRecord {
+	if len(x.records) == 0 {
+		return nil
+	}
+	return &x.records[len(x.records)-1]
+}
+
+// follow looks at the entry that leads traffic until ctx ends.
+func (x *witness) follow(ctx context.Context) {
+	client := x.w.consul.Client("witness")
+	_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+		entries, next, err := client.Entries(ctx, consulapi.ServiceRouter, index)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			if e.GetName() == "api" {
+				x.route(e)
+				return next, nil
+			}
+		}
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.routed = deployment.None // given back, or deleted by somebody
+		return next, nil
+	})
+}
+
+// route (1, 6): traffic goes only where a record written before said that it
+// would, and only to what has a proof or was forced.
+func (x *witness) route(e consulapi.ConfigEntry) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	to := traffic.Inspect(e).Colour
+	if to == x.routed || e.GetModifyIndex() <= x.index {
+		return
+	}
+	x.note("route to %s", to)
+	first := x.routed == deployment.None
+	x.routed, x.index = to, e.GetModifyIndex()
+	if first || !to.Valid() {
+		return // prepared around what serves, or pointed at the empty colour; or given back
+	}
+	var rec *writtenRecord
+	for i := range x.records {
+		if x.records[i].index < e.GetModifyIndex() {
+			rec = &x.records[i]
+		}
+	}
+	switch why := mayServe(rec, to); {
+	case rec == nil:
+		x.breaks("traffic went to %s without a record", to)
+	case why != "":
+		x.breaks("traffic went to %s: %s; the record was %s", to, why, gistForPeople(rec.Service))
+	}
+}
+
+// mayServe says why traffic may not be moved to a colour under a record.
+func mayServe(rec *writtenRecord, to deployment.Colour) string {
+	if rec == nil {
+		return "no record"
+	}
+	d := rec.Deployment
+	switch {
+	case rec.Active == to:
+		return ""
+	case !rec.InFlight():
+		return "nothing is being released"
+	case d.State == deployment.RollingBack && d.From == to:
+		return ""
+	case d.State == deployment.RollingBack && d.Cutover != nil:
+		return "" // the cutover that is given up was on its way; the rollback follows it
+	case d.State != deployment.CuttingOver || d.To != to:
+		return "no cutover to it was decided"
+	case d.Forced != nil:
+		if d.Forced.By == "" {
+			return "forced by nobody"
+		}
+		return ""
+	case rec.Slots[to].Proof == "":
+		return "its slot has no proof"
+	}
+	return ""
+}
+
+// watched is an agent's Nomad with the witness beside it.
+type watched struct {
+	Nomad
+	x *witness
+}
+
+// Parse is a jobspec with timestamp() in it, where the world is restless, and
+// with an autoscaler, where it is scaled.
+func (n watched) Parse(ctx context.Context, source, variables string) (*nomadapi.Job, error) {
+	job, err := n.Nomad.Parse(ctx, source, variables)
+	if err == nil && n.x.w.restless {
+		job.TaskGroups[0].Tasks[0].Env["AT"] = n.x.w.clock() + fmt.Sprint(parses.Add(1))
+	}
+	if err == nil && n.x.w.scaled {
+		yes, least, most := true, int64(1), int64(20)
+		job.TaskGroups[0].Scaling = &nomadapi.ScalingPolicy{Enabled: &yes, Min: &least, Max: &most}
+	}
+	return job, err
+}
+
+var parses atomic.Int64
+
+func (n watched) Stop(ctx context.Context, namespace, id string, purge bool) error {
+	n.x.mayTouch(id, "stopped", nil)
+	return n.Nomad.Stop(ctx, namespace, id, purge)
+}
+
+func (n watched) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
+	n.x.mayTouch(id, "scaled", counts)
+	return n.Nomad.Scale(ctx, namespace, id, counts)
+}
+
+func (n watched) Register(ctx context.Context, job *nomadapi.Job, index uint64, sub nomad.Submission) (nomad.Registration, error) {
+	n.x.mayTouch(value(job.ID), "registered", nil)
+	return n.Nomad.Register(ctx, job, index, sub)
+}
+
+// mayTouch (4): what serves, and the way back until the soak has ended, are
+// neither stopped nor registered anew nor made smaller, by nobody in Teal.
+func (x *witness) mayTouch(id, how string, counts map[string]int) {
+	var small bool
+	if counts != nil {
+		job, err := x.w.nomad.Client("witness").Job(context.Background(), "", id)
+		if err != nil || job == nil {
+			return
+		}
+		for group, n := range jobspec.Counts(job) {
+			if now, ok := counts[group]; ok && now < n {
+				small = true
+			}
+		}
+		if !small {
+			return
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.note("job %s is %s %v", id, how, counts)
+	rec := x.last()
+	if rec == nil {
+		return
+	}
+	for colour, slot := range rec.Slots {
+		if slot.Job != id {
+			continue
+		}
+		d := rec.Deployment
+		why := ""
+		switch {
+		case colour == rec.Active:
+			why = "it serves"
+		case !rec.InFlight():
+		case d.State == deployment.CuttingOver && colour == d.To:
+			why = "traffic is on its way to it"
+		case (d.State == deployment.CuttingOver || d.State == deployment.Watching || d.State == deployment.Soaking || d.State == deployment.RollingBack) && colour == d.From:
+			why = "it is the way back"
+		}
+		if why != "" && !x.w.scalesDown {
+			x.breaks("job %s (%s) is %s by Teal, and %s; the record was %s", id, colour, how, why, gistForPeople(rec.Service))
+		}
+	}
+}
+
+// settled holds the whole of a quiet world: what Consul says to proxies,
+// scripts and workers is what the record says.
+func (x *witness) settled() {
+	x.w.Helper()
+	rec := x.w.record()
+	if !rec.Managed || rec.InFlight() || rec.Jobs.Moving() {
+		return
+	}
+	if got := x.w.routed(); rec.Active.Valid() && got != rec.Active && rec.Route.Router == consulapi.ServiceRouter && rec.Held == nil {
+		x.w.Errorf("invariant broken: %s is active, and requests go to %s", rec.Active, got)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if rec.Active.Valid() && x.owner != rec.Active {
+		x.breaks("%s is active, and the jobs belong to %s", rec.Active, x.owner)
+	}
+}
+
+// gistForPeople is a record in a line.
+func gistForPeople(rec deployment.Service) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "active %s", rec.Active)
+	for _, c := range deployment.Colours {
+		if slot, ok := rec.Slots[c]; ok {
+			fmt.Fprintf(&b, ", %s %s", c, slot.Version)
+			if slot.Proof == "" {
+				b.WriteString(" (unproven)")
+			}
+			if slot.Scaled {
+				b.WriteString(" (scaled)")
+			}
+			if slot.StopAt != nil {
+				b.WriteString(" (kept)")
+			}
+		}
+	}
+	if d := rec.Deployment; d != nil {
+		fmt.Fprintf(&b, ", %s of %s to %s", d.State, d.Candidate.Version, d.To)
+		if d.Outcome != "" {
+			fmt.Fprintf(&b, " (%s: %s)", d.Outcome, d.Reason)
+		}
+	}
+	fmt.Fprintf(&b, ", jobs %s", rec.Jobs.Owner)
+	if rec.Jobs.Moving() {
+		fmt.Fprintf(&b, " for %s", rec.Jobs.Target)
+	}
+	if rec.Queued != nil {
+		fmt.Fprintf(&b, ", queued %s", rec.Queued.Version)
+	}
+	for what, flag := range map[string]*deployment.Flag{"paused": rec.Paused, "HELD": rec.Held, "PROBLEM": rec.Problem} {
+		if flag != nil {
+			fmt.Fprintf(&b, ", %s: %s", what, flag.Reason)
+		}
+	}
+	if !rec.Managed {
+		b.WriteString(", not managed")
+	}
+	return b.String()
+}

@@ -1,0 +1,98 @@
+package judge_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// look is what the agent sees at one moment: the instances of both colours, and
+// the answers of their metrics endpoints.
+type look struct {
+	at       time.Time
+	active   []deployment.Instance
+	scrapes  []rollback.Scrape
+	previous []deployment.Instance
+	before   []rollback.Scrape
+}
+
+// teal is the product's own watch, with one errors trigger as a policy has it.
+type teal struct {
+	watch    *rollback.Watch
+	prepared bool
+}
+
+// declared reads the body of a trigger, once for all watches.
+func declared(body string) ([]rollback.Named, error) {
+	file, diags := hclsyntax.ParseConfig([]byte("trigger \"errors\" \"http-5xx\" {\n"+body+"\n}"), "watch.hcl", hcl.InitialPos)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	content, diags := file.Body.Content(&hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "trigger", LabelNames: []string{"kind", "name"}}}})
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	named, diags := rollback.DecodeNamed(content.Blocks[0], nil)
+	if diags.HasErrors() {
+		return nil, diags
+	}
+	return []rollback.Named{named}, nil
+}
+
+func (t *teal) baseline([]second) {}
+
+// prepare lets the agent look at the previous colour while it serves.
+func (t *teal) prepare(l look) {
+	if t.prepared {
+		t.watch.Prepare(rollback.Observation{At: l.at, Previous: l.previous, PreviousScrapes: map[string][]rollback.Scrape{"/metrics": l.before}})
+	}
+}
+
+func (t *teal) bad(_ int, _ []second, l look) bool {
+	return t.watch.Observe(rollback.Observation{
+		At: l.at, Active: l.active, Previous: l.previous, Expected: len(l.active),
+		Scrapes:         map[string][]rollback.Scrape{"/metrics": l.scrapes},
+		PreviousScrapes: map[string][]rollback.Scrape{"/metrics": l.before},
+	}).Verdict == rollback.Bad
+}
+
+var (
+	good    = map[string]string{"code": "200", "method": "GET"}
+	failed  = map[string]string{"code": "500", "method": "GET"}
+	errLost = errors.New("no whole answer within 1s")
+)
+
+// colour is a colour's instances in Consul.
+func colour(name string, n int) []deployment.Instance {
+	var out []deployment.Instance
+	for i := range n {
+		out = append(out, deployment.Instance{ID: fmt.Sprintf("%s-%d", name, i), Node: "n", Health: deployment.Passing})
+	}
+	return out
+}
+
+// answers are what the instances' endpoints say; unread lists those that do
+// not answer.
+func answers(at time.Time, instances []deployment.Instance, count []tally, unread []int) []rollback.Scrape {
+	out := make([]rollback.Scrape, len(instances))
+	for i, instance := range instances {
+		out[i] = rollback.Scrape{Instance: instance.ID, At: at}
+		if slices.Contains(unread, i) {
+			out[i].Err = errLost
+			continue
+		}
+		out[i].Families = map[string]rollback.Family{"http_requests_total": {
+			{Labels: good, Value: float64(count[i].requests - count[i].errors)},
+			{Labels: failed, Value: float64(count[i].errors)},
+		}}
+	}
+	return out
+}

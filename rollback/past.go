@@ -1,0 +1,123 @@
+package rollback
+
+import (
+	"maps"
+	"time"
+)
+
+const (
+	// absolute is the share of failed requests that is put up with where there
+	// is nothing to compare with, and no baseline that is merely thin allows
+	// more.
+	absolute = 0.05
+	// The chance of a false rollback in a whole watch is 0.5 %: this for a
+	// baseline that was lucky, the rest for the new version being unlucky.
+	alphaPast, alphaWatch = 0.001, 0.004
+	// steady is how many requests of the whole colour stand behind each
+	// instance's share of errors, so that one of few requests says little.
+	steady = 1000
+)
+
+// Past is what the previous colour's counters tell: the baseline. It can be
+// kept, as JSON, where a watch may have to begin anew.
+type Past struct {
+	Requests float64 `json:"requests"`
+	Errors   float64 `json:"errors"`
+	// Spread is from before the cutover, reading by reading.
+	Spread spread `json:"spread"`
+	// Each instance's own share, for the worst of them.
+	Each map[string]Counted `json:"each,omitempty"`
+}
+
+// Counted is what one instance has counted.
+type Counted struct {
+	Requests float64 `json:"requests"`
+	Errors   float64 `json:"errors"`
+}
+
+func (p *Past) count(instance string, requests, failed float64) {
+	p.Requests += requests
+	p.Errors += failed
+	if p.Each == nil {
+		p.Each = map[string]Counted{}
+	}
+	c := p.Each[instance]
+	p.Each[instance] = Counted{c.Requests + requests, c.Errors + failed}
+}
+
+// clone shares nothing with p.
+func (p Past) clone() Past {
+	p.Each = maps.Clone(p.Each)
+	return p
+}
+
+// share is the part of requests that failed.
+func (p *Past) share() float64 {
+	if p.Requests == 0 {
+		return 0
+	}
+	return p.Errors / p.Requests
+}
+
+// bar is what the new version is tested against.
+type bar struct {
+	all      float64 // share of errors that is no worse than the baseline
+	instance float64 // the same of a single instance
+	share    float64 // the baseline's own
+}
+
+// bar is drawn above what the baseline is likely to be at most, by the
+// tolerance or a tenth, whichever is more.
+func (p *Past) bar(tolerance float64) bar {
+	share := p.share()
+	spread := p.Spread.factor(share, 0)
+	most := upperBound(p.Errors/spread, p.Requests/spread, alphaPast)
+	most = min(most, max(absolute, share))
+	worst := most
+	for _, c := range p.Each {
+		worst = max(worst, (c.Errors+share*steady)/(c.Requests+steady))
+	}
+	above := func(share float64) float64 { return min(share+max(tolerance, share/10), 0.999) }
+	return bar{all: above(most), instance: above(worst), share: share}
+}
+
+// pastReader reads the previous colour's counters.
+type pastReader struct {
+	Past
+	counters counters
+}
+
+// read takes what the previous colour's instances said. Before the cutover all
+// they count is the baseline; after it only what they held when they were first
+// read, for a colour that drains says nothing of one that serves. It reports whether
+// there was anything new.
+func (r *pastReader) read(scrapes []Scrape, now time.Time, serves bool) (news bool) {
+	answers := map[string]int{}
+	for _, s := range scrapes {
+		answers[s.Instance]++
+	}
+	var requests, failed float64
+	for _, s := range scrapes {
+		if answers[s.Instance] > 1 {
+			continue
+		}
+		g, err := r.counters.read(s, now)
+		if err != nil {
+			continue // what is not there is no part of the baseline
+		}
+		_, known := r.Each[s.Instance]
+		switch {
+		case !known && len(r.Each) == maxInstances:
+		case g.held != nil && !known:
+			r.count(s.Instance, g.held.Requests, g.held.Errors)
+			news = true
+		case g.held == nil && serves:
+			r.count(s.Instance, g.requests, g.errors)
+			requests += g.requests
+			failed += g.errors
+			news = true
+		}
+	}
+	r.Spread.add(requests, failed)
+	return news
+}
