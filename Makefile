@@ -5,6 +5,7 @@
 GO      ?= go
 KEEP    ?=
 SAMPLES ?= 100
+RUNS    ?= 1000
 
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
@@ -36,6 +37,12 @@ check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and 
 .PHONY: bench
 bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each
 	@build/tools/bench -o build/bench.json -n $(SAMPLES)
+
+.PHONY: judge
+judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
+	@mkdir -p build/tools
+	@$(GO) test -c -o build/tools/judge ./rollback/judge
+	@build/tools/judge -test.run '^TestErrorRates$$' -test.timeout 0 -o build/judge.json -runs $(RUNS)
 
 .PHONY: servers
 servers: ## Make sure that a Consul and a Nomad are there

@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"agent/cli"},
 	{"agent"},
 	{"agent/controller", "agent/settings", "agent/api", "agent/worker"},
-	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape"},
+	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "rollback/judge"},
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/deployment", "agent/hclbody"}, // leaves
