@@ -95,6 +95,8 @@ type (
 type work struct {
 	cancel context.CancelFunc
 	done   chan struct{}
+	// asked says that Nomad was asked for what cannot be taken back.
+	asked atomic.Bool
 }
 
 func newLoop(t *tenure, svc string) *loop {

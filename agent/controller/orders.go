@@ -152,6 +152,9 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 	case !d.From.Valid():
 		return refusal("%s", deployment.ErrNoWayBack)
 	}
+	if d.State == deployment.Retiring && l.interruptRetiring() && !c.Force {
+		return refusal("%s (%s) is being retired; teal rollback -force goes back all the same", d.From, d.FromVersion)
+	}
 	// What Consul says of the way back matters only if it says so: a rollback
 	// waits for nobody.
 	if v, _ := l.feed.now(); !c.Force && v.known && v.err == nil && passing(v.of(d.From, l.rec.Route.Loose)) == 0 {

@@ -1,10 +1,15 @@
 package controller
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"testing/synctest"
 
 	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
 )
 
 // addRoute is a person who edits the router by hand.
@@ -63,4 +68,57 @@ func (w *world) plant(record string) {
 func (w *world) hasPolicy() bool {
 	_, err := os.Stat(filepath.Join(w.dir, "api.hcl"))
 	return err == nil
+}
+
+// ill makes a colour's instances critical, well passing again.
+func (w *world) ill(c deployment.Colour) { w.health(c, deployment.Critical) }
+
+func (w *world) health(c deployment.Colour, h deployment.Health) {
+	w.Helper()
+	list, _, err := w.consul.Client("node").Instances(w.Context(), "api", 0)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for _, i := range (view{instances: list}).of(c, true) {
+		i.Health = h
+		w.consul.SetInstance("api", i)
+	}
+}
+
+// instances counts a colour's passing instances.
+func (w *world) instances(c deployment.Colour) int {
+	w.Helper()
+	list, _, err := w.people.Instances(w.Context(), "api", 0)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return passing(view{instances: list}.of(c, false))
+}
+
+// put gives a command and does not wait.
+func (w *world) put(verb kv.Verb, value string) {
+	w.Helper()
+	if err := w.people.Put(w.Context(), w.keys.Command("api", verb), []byte(value)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// touch writes the record as it is, in other words.
+func (w *world) touch() {
+	w.Helper()
+	text, err := json.MarshalIndent(w.record(), "", "  ")
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.plant(string(text))
+}
+
+// tell has the service's present work report something.
+func (w *world) tell(ev deployment.Event) {
+	t := w.agents[0].ctl.tenure
+	t.mu.Lock()
+	work := t.loops["api"].work
+	t.mu.Unlock()
+	t.post("api", report{work, []deployment.Event{ev}})
+	synctest.Wait()
 }

@@ -26,14 +26,21 @@ func (j job) retire(ctx context.Context) {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
 		}
+		j.w.asked.Store(true)
+		var err error
 		if then == "scale" {
 			none := map[string]int{}
 			for group := range slot.Counts {
 				none[group] = 0
 			}
-			return finalUnlessAway(client.Scale(ctx, slot.Namespace, slot.Job, none))
+			err = client.Scale(ctx, slot.Namespace, slot.Job, none)
+		} else {
+			err = client.Stop(ctx, slot.Namespace, slot.Job, false)
 		}
-		return finalUnlessAway(client.Stop(ctx, slot.Namespace, slot.Job, false))
+		if err != nil && ctx.Err() == nil {
+			j.w.asked.Store(false) // whether it came through is Consul's health checks' to say
+		}
+		return finalUnlessAway(err)
 	})
 	if ctx.Err() != nil {
 		return
@@ -44,6 +51,16 @@ func (j job) retire(ctx context.Context) {
 	}
 	done := map[string]string{"scale": "scaled to zero", "stop": "stopped"}[then]
 	j.say(deployment.Event{Kind: deployment.Retired, Then: then, Reason: j.retired(done)})
+}
+
+// interruptRetiring ends the retiring under way, for a rollback, and says
+// whether Nomad was asked already to scale or stop the previous colour, which
+// Consul may not show yet. It goes on by itself if there is no rollback.
+func (l *loop) interruptRetiring() (asked bool) {
+	w := l.work
+	w.stop()
+	l.work = nil
+	return w != nil && w.asked.Load()
 }
 
 func (j job) retired(how string) string {

@@ -1,0 +1,254 @@
+package controller
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/consul/consultest"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
+)
+
+// An edit was being looked at, Nomad was away, and somebody asked for a plan.
+func TestPlanDoesNotSwallowAnEdit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.SetAway(true)
+		w.policy("2.0.0", quick)
+		time.Sleep(3 * time.Second)
+		w.command(kv.Plan, "")
+		w.nomad.SetAway(false)
+		w.state("2.0.0", deployment.Watching)
+	})
+}
+
+// Three commands wait for Nomad; the second one is refused at once.
+func TestEveryWaitingCommandIsAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.SetAway(true)
+		w.put(kv.Deploy, "")
+		time.Sleep(time.Second)
+		w.put(kv.Plan, `{"vars":{"a b":"c"}}`)
+		time.Sleep(time.Second)
+		w.nomad.SetAway(false)
+		w.obeyed(kv.Release, "")
+		if left, _, _ := w.people.List(w.Context(), w.keys.Commands(), 0); len(left) > 0 {
+			t.Errorf("never answered: %s", left[0].Key)
+		}
+	})
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.SetAway(true)
+		w.put(kv.Deploy, "")
+		time.Sleep(time.Second)
+		w.put(kv.Plan, `{"vars":{"a b":"c"}}`)
+		synctest.Wait()
+		w.put(kv.Deploy, `{"vars":{"version":"2.0.0"}}`)
+		synctest.Wait()
+		w.nomad.SetAway(false)
+		w.state("2.0.0", deployment.Watching)
+	})
+}
+
+// Somebody writes the record while a deploy asks Nomad.
+func TestDeployOutlivesAForeignWrite(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.SetAway(true)
+		w.put(kv.Deploy, `{"vars":{"version":"2.0.0"}}`)
+		time.Sleep(time.Second)
+		w.touch()
+		w.nomad.SetAway(false)
+		w.state("2.0.0", deployment.Watching)
+	})
+}
+
+// Somebody writes the record in the very moment in which work has something to
+// report. The release goes on.
+func TestReportOutlivesAForeignWrite(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		time.Sleep(time.Second)
+		w.touch()
+		w.state("2.0.0", deployment.Soaking)
+	})
+}
+
+// A rollback while the service is given back: the version that it goes back to
+// must not be the one that is being stopped.
+func TestRollbackWhileGivenBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Soaking)
+		w.nomad.SetBehaviour(func(nomadtest.Launch) nomadtest.Behaviour { return nomadtest.Behaviour{Stop: 10 * time.Second} })
+		w.nomad.SetAway(true)
+		w.put(kv.Release, "")
+		time.Sleep(time.Second)
+		w.refused(kv.Rollback, "", "being given back")
+		w.nomad.SetAway(false)
+		w.until(time.Minute, "given back", func(r deployment.Service) bool { return !r.Managed })
+		if rec := w.record(); rec.Active != deployment.Green || !slices.Equal(w.nomad.Jobs(), []string{"api-green"}) {
+			t.Errorf("%s; jobs %v", gistForPeople(rec), w.nomad.Jobs())
+		}
+	})
+}
+
+// The router is deleted before anything was ever released: accepting that must
+// not ask Consul for a subset "none".
+func TestAcceptedEditBeforeTheFirstRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.policy("1.0.0", quick+"\n auto = false")
+		w.agent("agent-1")
+		w.until(time.Minute, "enrolled", func(r deployment.Service) bool { return r.Managed })
+		w.addRoute("/admin")
+		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		w.obeyed(kv.Resume, "")
+		if got := w.routed(); got != deployment.Green || !w.hasRoute("/admin") {
+			t.Errorf("requests go to %s, want the empty colour", got)
+		}
+	})
+}
+
+// A first release goes to blue. Nobody can send its traffic to green.
+func TestCutoverToTheOtherColourOfAFirstRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.policy("1.0.0", quick+"\n approval { required = true }")
+		w.agent("agent-1")
+		w.state("1.0.0", deployment.Approving)
+		w.refused(kv.Cutover, `{"arg":"green","force":true}`, "nothing runs on green")
+		w.state("1.0.0", deployment.Approving)
+	})
+}
+
+// Rollback beats pause, also when the release has long ended.
+func TestRollbackOfAnEndedReleaseBeatsPause(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.until(3*time.Minute, "done", func(r deployment.Service) bool { return r.Active == deployment.Green && !r.InFlight() })
+		w.obeyed(kv.Pause, "")
+		w.obeyed(kv.Rollback, "")
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return r.Active == deployment.Blue })
+		w.serves(deployment.Blue)
+	})
+}
+
+// An approval during a pause would leave the jobs with nobody for as long as
+// the pause lasts.
+func TestApprovalDuringAPauseIsRefused(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick+"\n approval { required = true }")
+		w.state("2.0.0", deployment.Approving)
+		w.obeyed(kv.Pause, "")
+		w.refused(kv.Approve, "", "teal resume")
+		w.jobs(deployment.Blue)
+		w.obeyed(kv.Resume, "")
+		w.obeyed(kv.Approve, "")
+		w.state("2.0.0", deployment.Watching)
+	})
+}
+
+// Consul refuses an answer for its size, and the loop goes on.
+func TestRefusedAnswerBlocksNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Op == "Txn" && c.Key == w.keys.Command("api", kv.Plan) && c.Agent == "agent-1" {
+				f.Before = &consul.Error{Op: "transaction", Kind: consul.ErrInvalid}
+			}
+			return f
+		})
+		w.put(kv.Plan, "")
+		time.Sleep(time.Minute)
+		w.obeyed(kv.Pause, "")
+	})
+}
+
+// The answer to a command that changes nothing is lost before it was written.
+func TestCommandThatChangesNothingIsAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		lost := 0
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Op == "Txn" && c.Agent == "agent-1" && lost < 1 {
+				lost++
+				f.Before = errLost
+			}
+			return f
+		})
+		w.obeyed(kv.Deploy, "")
+	})
+}
+
+// Two things are the matter, and the second hides the first: that comes up again
+// when the second is accepted.
+func TestResumeLooksAtTheRouteAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `"1m"`, `"10h"`, 1))
+		w.state("2.0.0", deployment.Soaking)
+		w.addRoute("/admin")
+		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		w.ordinary("9.9.9")
+		w.until(time.Minute, "held for the job", func(r deployment.Service) bool { return r.Held.Cause == deployment.JobEdited })
+		w.obeyed(kv.Resume, "")
+		w.until(time.Minute, "held for the route", func(r deployment.Service) bool { return r.Held != nil && r.Held.Cause == deployment.RouteEdited })
+	})
+}
+
+// Nomad takes its time to register the candidate, and somebody forces traffic to
+// where nothing is.
+func TestForceToWhereNothingRuns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) { f.Hang = c.Op == "Register"; return f })
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Launching)
+		w.refused(kv.Cutover, `{"arg":"green","force":true}`, "runs on green yet")
+		w.serves(deployment.Blue)
+	})
+}
+
+// Whoever types rollback twice, or finds the command of somebody who did, does
+// not send traffic forward to what was taken back a moment ago.
+func TestSecondRollbackDoesNotGoForwardAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.obeyed(kv.Rollback, "")
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.refused(kv.Rollback, "", "teal cutover api green does")
+		w.serves(deployment.Blue)
+		w.obeyed(kv.Cutover, "green") // as the refusal says
+		w.until(time.Minute, "forward", func(r deployment.Service) bool { return r.Active == deployment.Green })
+		w.serves(deployment.Green)
+	})
+}
+
+// The order to stop the previous colour is on its way, and Consul still shows
+// it whole: it is no way back any more, unless somebody insists.
+func TestRollbackWhileThePreviousColourIsBeingStopped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `soak   { for = "1m" }`, "soak {\n for = \"1m\"\n then = \"stop\"\n }", 1))
+		w.state("2.0.0", deployment.Soaking)
+		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Stop"} })
+		w.state("2.0.0", deployment.Retiring)
+		w.refused(kv.Rollback, "", "is being retired")
+		w.serves(deployment.Green)
+		w.obeyed(kv.Rollback, `{"force":true}`)
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return r.Active == deployment.Blue })
+		w.serves(deployment.Blue)
+	})
+}
