@@ -78,8 +78,16 @@ func (l *loop) lookAtJobs(ctx context.Context) {
 	rec := l.rec
 	l.look4jobs = l.start(ctx, func(ctx context.Context, w *work) {
 		if jobs, err := l.presentJobs(ctx, rec); err == nil {
-			l.t.post(l.svc, jobsSeen{w, jobs})
+			l.t.post(l.svc, jobsSeen{w, rec, jobs})
 		}
+	})
+}
+
+// sameSlots says whether two records expect the same jobs. A look that began
+// under other expectations proves nothing: Teal may have written the job since.
+func sameSlots(a, b deployment.Service) bool {
+	return maps.EqualFunc(a.Slots, b.Slots, func(x, y deployment.Slot) bool {
+		return x.Job == y.Job && x.Hash == y.Hash && x.Found == y.Found && x.Adopted == y.Adopted && x.Scaled == y.Scaled
 	})
 }
 

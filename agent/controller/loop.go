@@ -71,6 +71,7 @@ type (
 	jobChanged   struct{ job *nomadapi.Job } // an event told of it
 	jobsSeen     struct {
 		from *work
+		rec  deployment.Service // when the look began
 		jobs []*nomadapi.Job
 	}
 	command struct {
@@ -230,7 +231,7 @@ func (l *loop) handle(ctx context.Context, m message) error {
 			return nil
 		}
 		l.look4jobs = nil
-		if l.lookAgain {
+		if l.lookAgain || !sameSlots(l.rec, m.rec) {
 			l.lookAgain = false
 			l.lookAtJobs(ctx)
 			return nil

@@ -205,6 +205,34 @@ func TestReleaseKeepsWhatPeopleChangedMeanwhile(t *testing.T) {
 	}
 }
 
+// Somebody's own route, added while Teal had the entries, needs the protocol that
+// Teal wrote: both stay, and neither is Teal's any more.
+func TestReleaseLeavesTheProtocolThatPeoplesRoutesNeed(t *testing.T) {
+	w := newWorld(t)
+	r := w.router(api.ServiceRouter)
+	target := w.prepare(r, 1)
+	e := w.routerEntry()
+	e.Routes = append([]api.ServiceRoute{{
+		Match:       &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathPrefix: "/admin"}},
+		Destination: &api.ServiceRouteDestination{PrefixRewrite: "/"},
+	}}, e.Routes...)
+	w.put(e)
+	for range 2 { // the second finds nothing to do
+		w.must(r.Release(w.ctx, target))
+		if got := w.routerEntry(); len(got.Routes) != 1 || got.Routes[0].Match.HTTP.PathPrefix != "/admin" || len(got.Meta) != 0 {
+			t.Errorf("router: %s", text(t, got))
+		}
+		got, err := w.consul.Entry(w.ctx, api.ServiceDefaults, w.service)
+		w.must(err)
+		if got == nil || got.(*api.ServiceConfigEntry).Protocol != "http" || len(got.GetMeta()) != 0 {
+			t.Errorf("defaults: %s", text(t, got))
+		}
+		if _, ok := w.contents()[api.ServiceResolver]; ok {
+			t.Error("the subsets stay")
+		}
+	}
+}
+
 func TestARouteThatNamesAColourIsNotAdopted(t *testing.T) {
 	w := newWorld(t)
 	r := w.router(api.ServiceRouter)

@@ -2,9 +2,12 @@ package traffic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/consul"
 )
 
 // Release takes our part out of the entries: routes, then subsets, then the
@@ -28,18 +31,34 @@ func (r *entries) Release(ctx context.Context, t Target) error {
 			return err
 		}
 	}
-	err := r.giveBack(ctx, t, defaultsForm{}, func(e api.ConfigEntry) (api.ConfigEntry, bool) {
-		m := readMark(e.GetMeta())
-		if m.owner == "" {
-			return nil, false
-		}
-		plain, empty := withoutProtocol(e.(*api.ServiceConfigEntry))
-		return plain, empty && m.created
-	})
+	err := r.giveBackProtocol(ctx, t, false)
+	if errors.Is(err, consul.ErrInvalid) {
+		// Routes that people added meanwhile stay, and cannot be without it.
+		err = r.giveBackProtocol(ctx, t, true)
+	}
 	if err == nil {
 		r.Forget(t)
 	}
 	return err
+}
+
+// giveBackProtocol takes back the protocol that Teal wrote, or leaves it as the
+// service's own.
+func (r *entries) giveBackProtocol(ctx context.Context, t Target, leave bool) error {
+	return r.giveBack(ctx, t, defaultsForm{}, func(e api.ConfigEntry) (api.ConfigEntry, bool) {
+		defaults := e.(*api.ServiceConfigEntry)
+		m := readMark(defaults.Meta)
+		if m.owner == "" {
+			return nil, false
+		}
+		if leave {
+			unmarked := *defaults
+			unmarked.Meta = eraseMark(defaults.Meta)
+			return &unmarked, false
+		}
+		plain, empty := withoutProtocol(defaults)
+		return plain, empty && m.created
+	})
 }
 
 // giveBack writes an entry's plain form, or deletes it if nothing is left.
