@@ -59,17 +59,16 @@ func (l *loop) ensureHandover(ctx context.Context) {
 func (l *loop) takeKey(ctx context.Context, to deployment.Colour) (what string, taken bool, err error) {
 	cfg := l.t.c.cfg
 	err = retry(ctx, l.log, "look who owns the jobs", func(ctx context.Context) error {
-		pair, _, err := cfg.Store.Get(ctx, cfg.Keys.JobProcessor(l.svc), 0)
+		key, err := l.jobLock(to).Owner(ctx)
 		if err != nil {
 			return err
 		}
-		key := joblock.Parse(pair)
 		what, taken = key.Edited(deployment.None), key.Owner.Valid() && key.Owner != to
 		if !taken {
 			return nil
 		}
 		_, err = cfg.Store.Commit(ctx, l.t.term.Fence, consulapi.KVTxnOps{
-			{Verb: consulapi.KVCAS, Key: pair.Key, Value: []byte(deployment.None), Index: pair.ModifyIndex}})
+			{Verb: consulapi.KVCAS, Key: cfg.Keys.JobProcessor(l.svc), Value: []byte(deployment.None), Index: key.Index}})
 		return err
 	})
 	return what, taken, err
@@ -78,16 +77,22 @@ func (l *loop) takeKey(ctx context.Context, to deployment.Colour) (what string, 
 // drain returns once no worker of another colour than the new owner's can
 // still be processing.
 func (l *loop) drain(ctx context.Context, to deployment.Colour, deadline time.Time) (outcome joblock.Outcome, err error) {
-	cfg := l.t.c.cfg
-	h := joblock.Handover{
-		Store: cfg.Store, Keys: cfg.Keys, Service: l.svc, To: to, Deadline: deadline,
-		Commit: func(ctx context.Context, ops consulapi.KVTxnOps) (consulapi.KVPairs, error) {
-			return cfg.Store.Commit(ctx, l.t.term.Fence, ops)
-		},
-	}
+	h := l.jobLock(to)
+	h.Deadline = deadline
 	err = retry(ctx, l.log, "see the old colour's workers let go", func(ctx context.Context) error {
 		outcome, err = h.Drain(ctx)
 		return err
 	})
 	return outcome, err
+}
+
+// jobLock is the service's job-processing lock, under this term.
+func (l *loop) jobLock(to deployment.Colour) joblock.Handover {
+	cfg := l.t.c.cfg
+	return joblock.Handover{
+		Store: cfg.Store, Keys: cfg.Keys, Service: l.svc, To: to,
+		Commit: func(ctx context.Context, ops consulapi.KVTxnOps) (consulapi.KVPairs, error) {
+			return cfg.Store.Commit(ctx, l.t.term.Fence, ops)
+		},
+	}
 }

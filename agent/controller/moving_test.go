@@ -170,6 +170,59 @@ func TestKeyEditedDuringAHandover(t *testing.T) {
 	})
 }
 
+// The same, and a worker obeyed the edit, while reads that may be behind show
+// the key as Teal wrote it: the worker is still seen, and waited for.
+func TestKeyEditedDuringAHandoverBehindAStaleRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		begins := func(id string) (ends func()) {
+			session, err := w.people.NewSession(w.Context(), &consulapi.SessionEntry{Name: "worker", TTL: "1h"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.people.Acquire(w.Context(), w.keys.Worker("api", deployment.Blue, id), nil, session); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := w.people.DestroySession(w.Context(), session); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		first := begins("1")
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		if err := w.people.Put(w.Context(), w.keys.JobProcessor("api"), []byte("blue")); err != nil {
+			t.Fatal(err)
+		}
+		var asked int
+		var second func()
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Agent != "agent-1" || c.Op != "Txn" && c.Key != w.keys.JobProcessor("api") {
+				return f
+			}
+			if asked++; asked == 2 { // the first saw that the worker has gone
+				second = begins("2")
+			}
+			if c.Op == "Get" {
+				f = consultest.Fault{Stale: 1000, Early: true}
+			}
+			return f
+		})
+		first()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if second == nil {
+			t.Fatal("nobody looked at the key")
+		}
+		w.jobs(deployment.None)
+		second()
+		w.until(time.Minute, "moved", func(r deployment.Service) bool { return !r.Jobs.Moving() })
+		w.jobs(deployment.Green)
+	})
+}
+
 // The router is deleted while no agent leads.
 func TestEntryDeletedWhileNobodyLed(t *testing.T) {
 	inWorld(t, func(w *world) {

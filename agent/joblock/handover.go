@@ -137,6 +137,22 @@ func (h Handover) now(ctx context.Context, c deployment.Colour) (api.KVPairs, er
 	return h.Commit(ctx, api.KVTxnOps{{Verb: api.KVGetTree, Key: h.Keys.Workers(h.Service, c)}})
 }
 
+// Owner is what the key says at this moment: a read that may be behind could
+// show none where somebody has written a colour since.
+func (h Handover) Owner(ctx context.Context) (Key, error) {
+	name := h.Keys.JobProcessor(h.Service)
+	pairs, err := h.Commit(ctx, api.KVTxnOps{{Verb: api.KVGetTree, Key: name}})
+	if err != nil {
+		return Key{}, err
+	}
+	for _, pair := range pairs {
+		if pair.Key == name {
+			return Parse(pair), nil
+		}
+	}
+	return Parse(nil), nil
+}
+
 // tell writes Stop into a worker's key. The worker's lock on it stays.
 func (h Handover) tell(ctx context.Context, p *api.KVPair) error {
 	w := ParseWorker(p.Value)

@@ -25,16 +25,14 @@ func handOver(ctx context.Context, h joblock.Handover) (joblock.Outcome, error) 
 
 // give writes who owns the jobs; an owner that is so already stays untouched.
 func give(ctx context.Context, h joblock.Handover, to deployment.Colour) error {
-	name := h.Keys.JobProcessor(h.Service)
-	pair, _, err := h.Store.Get(ctx, name, 0)
+	key, err := h.Owner(ctx)
 	if err != nil {
 		return err
 	}
-	key := joblock.Parse(pair)
-	if key.Owner == to && pair != nil || key.Owner == h.To && to == deployment.None {
+	if key.Owner == to && key.Index != 0 || key.Owner == h.To && to == deployment.None {
 		return nil
 	}
-	op := &api.KVTxnOp{Verb: api.KVCAS, Key: name, Value: []byte(to.String()), Index: key.Index}
+	op := &api.KVTxnOp{Verb: api.KVCAS, Key: h.Keys.JobProcessor(h.Service), Value: []byte(to.String()), Index: key.Index}
 	if _, err := h.Commit(ctx, api.KVTxnOps{op}); err != nil {
 		return fmt.Errorf("jobs of %s to %s: %w", h.Service, to, err)
 	}
