@@ -2,12 +2,9 @@ package traffic
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/hashicorp/consul/api"
-
-	"github.com/tealdeploy/teal/agent/consul"
 )
 
 // Release takes our part out of the entries: routes, then subsets, then the
@@ -16,26 +13,29 @@ import (
 // subsets: afterwards every passing instance serves.
 func (r *entries) Release(ctx context.Context, t Target) error {
 	forms := r.forms()
+	routed := false // by routes of somebody else's, which stay
 	for i := len(forms) - 1; i >= 0; i-- {
 		f := forms[i]
 		err := r.giveBack(ctx, t, f, func(e api.ConfigEntry) (api.ConfigEntry, bool) {
 			m := readMark(e.GetMeta())
+			isRouter := f.kind() == api.ServiceRouter
+			routed = routed || isRouter
 			if m.owner == "" && !(t.Route.Prepared && inspect(f, e).Colour.Valid()) {
 				return nil, false
 			}
 			plain, empty := f.plain(e)
 			_, existed := t.Route.Original[f.kind()]
-			return asFound(f, t, plain), empty && (m.created || !existed)
+			gone := empty && (m.created || !existed)
+			if isRouter && gone {
+				routed = false
+			}
+			return asFound(f, t, plain), gone
 		})
 		if err != nil {
 			return err
 		}
 	}
-	err := r.giveBackProtocol(ctx, t, false)
-	if errors.Is(err, consul.ErrInvalid) {
-		// Routes that people added meanwhile stay, and cannot be without it.
-		err = r.giveBackProtocol(ctx, t, true)
-	}
+	err := r.giveBackProtocol(ctx, t, routed)
 	if err == nil {
 		r.Forget(t)
 	}
@@ -43,7 +43,7 @@ func (r *entries) Release(ctx context.Context, t Target) error {
 }
 
 // giveBackProtocol takes back the protocol that Teal wrote, or leaves it as the
-// service's own.
+// service's own: Consul refuses to lose one that routes need.
 func (r *entries) giveBackProtocol(ctx context.Context, t Target, leave bool) error {
 	return r.giveBack(ctx, t, defaultsForm{}, func(e api.ConfigEntry) (api.ConfigEntry, bool) {
 		defaults := e.(*api.ServiceConfigEntry)

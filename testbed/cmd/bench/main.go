@@ -45,6 +45,11 @@ func run(ctx context.Context, out string, samples, cutovers, requests, rate int,
 	defer func() { err = errors.Join(err, w.Stop()) }()
 	b := &bench{world: w, log: log, figures: map[string][]float64{}}
 	defer func() { err = errors.Join(b.close(), err) }()
+	defer func() {
+		if err != nil && b.site != nil {
+			b.site.Logs(log, 40) // what the agents were doing
+		}
+	}()
 	if err := b.lay(ctx); err != nil {
 		return err
 	}
