@@ -101,3 +101,31 @@ func TestPoint14NothingIsLeft(t *testing.T) {
 	}
 	s.says(s.teal(0, "status").Out, "p14b", "released")
 }
+
+// A route that a person added, and that Teal was told to accept, stays when the
+// service is given back, and with it the protocol that it needs.
+func TestPoint14AcceptedRouteStays(t *testing.T) {
+	s := open(t, "p14c")
+	s.agent("a")
+	s.begin(world.Service{Name: "p14c", Version: "1.0.0"})
+	c := s.calls("p14c", world.TrafficOptions{})
+	s.editRouter("p14c", "/admin/")
+	s.record("p14c", "that the edit is seen", func(r deployment.Service) bool { return r.Held != nil })
+	s.teal(0, "resume", "p14c")
+	s.record("p14c", "that the edit is accepted", func(r deployment.Service) bool { return r.Held == nil })
+	s.forget("p14c")
+	s.teal(0, "release", "p14c")
+	if routes := s.router("p14c").Routes; len(routes) != 1 || routes[0].Match.HTTP.PathPrefix != "/admin/" {
+		t.Errorf("routes that are left: %+v", routes)
+	}
+	entry, _, err := s.ConsulClient().ConfigEntries().Get(consulapi.ServiceDefaults, "p14c", nil)
+	s.must(err)
+	if d := entry.(*consulapi.ServiceConfigEntry); d.Protocol != "http" || len(d.Meta) != 0 {
+		t.Errorf("service-defaults that are left: %+v", d)
+	}
+	c.answers("1.0.0", 50)
+	s.must(c.EndLoad())
+	if n := c.Load.Count(); n.Lost != 0 {
+		t.Errorf("requests were lost: %s", n)
+	}
+}

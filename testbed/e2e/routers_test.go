@@ -115,3 +115,35 @@ func TestProbeThroughTheEntryPoint(t *testing.T) {
 	c.answers("3.0.0", 20)
 	c.unharmed()
 }
+
+// A router that another installation of Teal has written is that one's: nothing
+// is done to it, and the refusal names the other one.
+func TestRouterOfSomebodyElse(t *testing.T) {
+	s := open(t, "owned")
+	s.http("owned")
+	theirs := &consulapi.ServiceRouterConfigEntry{
+		Kind: consulapi.ServiceRouter, Name: "owned",
+		Meta: map[string]string{"teal_owner": "elsewhere/", "teal_epoch": "7"},
+	}
+	_, _, err := s.ConsulClient().ConfigEntries().Set(theirs, nil)
+	s.must(err)
+	before := s.router("owned")
+	s.agent("a")
+	v := world.Service{Name: "owned", Version: "1.0.0"}
+	s.must(s.RunPlain(s.soon(), v))
+	s.write(v)
+	rec := s.record("owned", "what is wrong", func(r deployment.Service) bool { return r.Problem != nil || r.Held != nil })
+	reason := ""
+	if rec.Problem != nil {
+		reason = rec.Problem.Reason
+	} else {
+		reason = rec.Held.Reason
+	}
+	s.says(reason, "service-router", "elsewhere/")
+	if after := s.router("owned"); after.ModifyIndex != before.ModifyIndex {
+		t.Errorf("written all the same: %+v", after)
+	}
+	if _, _, err := s.ConsulClient().ConfigEntries().Get(consulapi.ServiceResolver, "owned", nil); err == nil {
+		t.Error("a resolver was written")
+	}
+}
