@@ -453,3 +453,24 @@ func TestRollbackWhileRetiringWithNomadAway(t *testing.T) {
 		}
 	})
 }
+
+// The service serves, from a job that the policy does not name: a route to the
+// empty colour would take its traffic from it. It is left alone until that is
+// cleared up.
+func TestServiceThatAnotherJobServes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.consul.SetInstance("api", deployment.Instance{ID: "other-1", Node: "n1", Address: "10.0.0.9", Port: 80, Health: deployment.Passing})
+		w.policy("1.0.0", quick)
+		w.agent("agent-1")
+		rec := w.until(time.Minute, "refused", func(r deployment.Service) bool { return r.Problem != nil })
+		if why := rec.Problem.Reason; !strings.Contains(why, "other-1") || !strings.Contains(why, "no job api in namespace default") {
+			t.Errorf("does not say what serves, and what was looked for: %s", why)
+		}
+		if to := w.routed(); to != deployment.None {
+			t.Errorf("requests are led to %s", to)
+		}
+		w.consul.RemoveInstance("api", "n1", "other-1")
+		w.obeyed(kv.Deploy, "")
+		w.state("1.0.0", deployment.Watching)
+	})
+}
