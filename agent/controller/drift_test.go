@@ -17,18 +17,17 @@ func TestOldPictureOfTheJobsHoldsNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.adopted()
 		w.policy("2.0.0", quick)
-		w.state("2.0.0", deployment.Watching)
-		slow := func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Job"} }
-		w.nomad.Intercept(slow)
-		label := func(value string) {
-			if err := w.nomad.Edit("", "api-green", func(job *nomadapi.Job) { job.SetMeta("teal_hash", value) }); err != nil {
+		rec := w.until(3*time.Minute, "over", func(r deployment.Service) bool { return r.Active == deployment.Green && !r.InFlight() })
+		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Job"} })
+		edit := func(f func(*nomadapi.Job)) {
+			if err := w.nomad.Edit("", "api", f); err != nil {
 				t.Fatal(err)
 			}
 			synctest.Wait()
 		}
-		rec := w.record()
-		label("another") // and a look begins
-		label(rec.Slots[deployment.Green].Hash)
+		another := func(job *nomadapi.Job) { job.SetMeta("team", "web") }
+		edit(another) // and a look begins
+		edit(func(job *nomadapi.Job) { delete(job.Meta, "team") })
 
 		before := rec
 		before.Slots = map[deployment.Colour]deployment.Slot{deployment.Blue: rec.Slots[deployment.Blue]}
@@ -39,7 +38,7 @@ func TestOldPictureOfTheJobsHoldsNothing(t *testing.T) {
 		if look == nil {
 			t.Fatal("nobody looks")
 		}
-		tenure.post("api", jobsSeen{look, before, []*nomadapi.Job{absent("default", "api-green")}})
+		tenure.post("api", jobsSeen{look, before, []*nomadapi.Job{absent("default", "api")}})
 		synctest.Wait()
 		if held := w.record().Held; held != nil {
 			t.Errorf("held for what was so before: %s", held.Reason)
@@ -51,7 +50,7 @@ func TestOldPictureOfTheJobsHoldsNothing(t *testing.T) {
 			t.Errorf("held: %s", held.Reason)
 		}
 
-		label("another") // a new picture still counts
+		edit(another) // a new picture still counts
 		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil && r.Held.Cause == deployment.JobEdited })
 	})
 }
