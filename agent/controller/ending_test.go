@@ -145,7 +145,6 @@ func TestFirstReleaseGoneBadIsReplaced(t *testing.T) {
 		w.ill(deployment.Blue)
 		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
 		w.policy("1.0.1", quick)
-		w.obeyed(kv.Resume, "")
 		w.state("1.0.1", deployment.Watching)
 		w.serves(deployment.Green)
 	})

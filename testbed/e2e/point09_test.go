@@ -18,13 +18,12 @@ func TestPoint09PauseAndRollback(t *testing.T) {
 	s.begin(v)
 	c := s.calls("p09", world.TrafficOptions{})
 
-	v.Version, v.HealthyFor, v.Watch, v.Soak = "2.0.0", 2*time.Second, 2*time.Second, time.Hour
+	v.Version, v.HealthyFor, v.Watch, v.Soak = "2.0.0", 5*time.Second, 2*time.Second, time.Hour
 	s.write(v)
-	s.comes("p09", "2.0.0", deployment.Launching)
+	s.must(s.AwaitInstances(s.soon(), "p09", func(all []world.Instance) bool { return len(all) == 4 }))
 	s.teal(0, "pause", "p09", "-why", "not today")
 	var to deployment.Colour
-	s.must(s.AwaitInstances(s.soon(), "p09", func(all []world.Instance) bool { return len(all) == 4 }))
-	s.remains("paused", 5*time.Second, func() error {
+	s.remains("paused", 8*time.Second, func() error {
 		rec, err := s.Record(t.Context(), "p09")
 		if err != nil {
 			return err
