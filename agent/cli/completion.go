@@ -43,6 +43,36 @@ func (m *meta) predictServiceThenColour() complete.Predictor {
 	})
 }
 
+// predictServiceThenRelease completes a service, and after it the IDs of its
+// releases.
+func (m *meta) predictServiceThenRelease() complete.Predictor {
+	return complete.PredictFunc(func(a complete.Args) []string {
+		words := positional(a.Completed)
+		if len(words) == 0 {
+			return m.predictServices().Predict(a)
+		}
+		ctx, cancel := context.WithTimeout(m.ctx, completeWithin)
+		defer cancel()
+		s, err := m.consul.open()
+		if err != nil {
+			return nil
+		}
+		svc := words[len(words)-1]
+		pair, _, err := s.get(ctx, s.keys.State(svc), 0)
+		if err != nil {
+			return nil
+		}
+		if pair == nil { // the value of an option, or a slip of the pen
+			return m.predictServices().Predict(a)
+		}
+		rec, err := deployment.Decode(svc, pair.Value)
+		if err != nil {
+			return nil
+		}
+		return releases(rec)
+	})
+}
+
 // positional leaves the options out of what was typed so far.
 func positional(words []string) []string {
 	var out []string
@@ -66,6 +96,8 @@ func (o *options) predict() complete.Flags {
 			out["-"+f.Name] = complete.PredictFiles("*")
 		case "directory":
 			out["-"+f.Name] = complete.PredictDirs("*")
+		case "form":
+			out["-"+f.Name] = complete.PredictSet(forms...)
 		case "colour":
 			out["-"+f.Name] = complete.PredictSet("blue", "green")
 		default:

@@ -62,6 +62,7 @@ func commands(ctx context.Context, term *terminal) map[string]cli.CommandFactory
 		"pause":    made(&pauseCommand{meta: m}),
 		"plan":     made(&planCommand{meta: m}),
 		"release":  made(&releaseCommand{meta: m}),
+		"report":   made(&reportCommand{meta: m}),
 		"resume":   made(&resumeCommand{meta: m}),
 		"rollback": made(&rollbackCommand{meta: m}),
 		"status":   made(&statusCommand{meta: m}),
@@ -92,7 +93,7 @@ func overview(all map[string]cli.CommandFactory) string {
 		names []string
 	}{
 		{"Release", []string{"deploy", "plan", "approve", "cutover", "rollback", "abort", "pause", "resume"}},
-		{"Look", []string{"status", "history"}},
+		{"Look", []string{"status", "history", "report"}},
 		{"Set up", []string{"init", "validate", "release"}},
 		{"Run", []string{"agent", "work", "version"}},
 	} {

@@ -11,11 +11,13 @@ import (
 // These bound the record: Consul refuses values over 512 KiB, and what is
 // refused is not done.
 const (
-	maxSeen   = 32
-	maxLog    = 120
-	maxReason = 2000 // bytes of a reason
-	maxWords  = 500  // bytes of a line of evidence
-	maxFigure = 100  // bytes of a figure in it
+	maxSeen     = 32
+	maxLog      = 120
+	maxReason   = 2000 // bytes of a reason
+	maxWords    = 500  // bytes of a line of evidence
+	maxFigure   = 100  // bytes of a figure in it
+	maxVerdicts = 8
+	maxFigures  = 48 // of a verdict
 )
 
 // entering marks the changes that begin a deployment and so enter a state.
@@ -208,6 +210,7 @@ func resume(s *Service, ev Event) error {
 	}
 	if to, ok := edges[edge{s.Deployment.State, then}]; ok && (then == WatchPass || then == SoakEnd) {
 		ev.Kind = then
+		s.Deployment.judge("accepted", ev)
 		s.Deployment.State, s.Deployment.Since = to, ev.At
 		enter(s, ev)
 		s.log(ev)
@@ -267,6 +270,24 @@ func (d *Deployment) log(ev Event) {
 	if len(d.Log) > maxLog {
 		d.Log = append(slices.Clone(d.Log[:maxLog/4]), d.Log[len(d.Log)-maxLog*3/4:]...)
 	}
+}
+
+// verdicts are the words for the events that end a watch or a soak.
+var verdicts = map[Kind]string{WatchPass: "passed", SoakEnd: "passed", Trigger: "bad"}
+
+// judge notes what the state that is being left came to. A report needs it when
+// the log has long lost its middle.
+func (d *Deployment) judge(word string, ev Event) {
+	v := Verdict{At: ev.At, State: d.State, Verdict: word, By: ev.By, Reason: cut(ev.Reason, maxWords)}
+	names := slices.Sorted(maps.Keys(ev.Figures))
+	for _, name := range names[:min(len(names), maxFigures)] {
+		if v.Figures == nil {
+			v.Figures = map[string]string{}
+		}
+		v.Figures[cut(name, maxFigure)] = cut(ev.Figures[name], maxFigure)
+	}
+	d.Verdicts = append(slices.Clip(d.Verdicts), v)
+	d.Verdicts = d.Verdicts[max(0, len(d.Verdicts)-maxVerdicts):]
 }
 
 // cut shortens what others wrote to what a record has room for.

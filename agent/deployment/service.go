@@ -249,6 +249,8 @@ type Deployment struct {
 
 	Cutover  *Move `json:"cutover,omitempty"`
 	Rollback *Move `json:"rollback,omitempty"`
+	// Verdicts is what the watch and the soak came to, oldest first, bounded.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
 
 	Outcome Outcome   `json:"outcome,omitempty"`
 	Reason  string    `json:"reason,omitempty"`
@@ -268,6 +270,16 @@ type GateRecord struct {
 	Attempts int               `json:"attempts,omitempty"`
 	At       time.Time         `json:"at,omitzero"`
 	Proof    string            `json:"proof"` // the hash this verdict is bound to
+}
+
+// Verdict is what a watch or a soak came to, with the figures it went by.
+type Verdict struct {
+	At      time.Time         `json:"at"`
+	State   State             `json:"state"`   // in which it was given
+	Verdict string            `json:"verdict"` // passed, bad, accepted
+	By      string            `json:"by,omitempty"`
+	Reason  string            `json:"reason,omitempty"`
+	Figures map[string]string `json:"figures,omitempty"`
 }
 
 // Approval is a person's consent to one exact candidate.

@@ -186,6 +186,9 @@ func (s Service) Blocked() *Flag {
 // leave records what an event proves about the state it ends.
 func leave(s *Service, ev Event) {
 	d := s.Deployment
+	if word, ok := verdicts[ev.Kind]; ok {
+		d.judge(word, ev)
+	}
 	switch ev.Kind {
 	case Planned:
 		if old, ok := s.Slots[d.To]; ok {
