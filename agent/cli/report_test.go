@@ -83,6 +83,13 @@ func TestReportInFlight(t *testing.T) {
 		t.Error("what another release waits for is told of an old one")
 	}
 	teal(t, "report", "api", "d7").want(t, exitOK, "in flight, gating", "")
+
+	ended := takenBack("d6")
+	s.Deployment = &ended // as it stays in the record until the next one begins
+	f.record(s)
+	if r := teal(t, "report", "api"); !strings.Contains(r.out, "rolled-back") || strings.Contains(r.out, "the route was edited") {
+		t.Errorf("the last release, of a service that is held since:\n%s", r.out)
+	}
 }
 
 func TestReportOfWhatIsNotThere(t *testing.T) {

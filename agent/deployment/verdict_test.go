@@ -60,3 +60,14 @@ func TestOlderRecordHasNoVerdicts(t *testing.T) {
 		t.Error("the service passed in was changed")
 	}
 }
+
+// Two steps from one service share nothing.
+func TestVerdictsAreNotShared(t *testing.T) {
+	p := after(t, "adopt(1.0.0) begin(2.0.0) planned launched gates-pass routed")
+	p.s.Deployment.Verdicts = make([]Verdict, 0, 4)
+	one, _, err := Step(p.s, Event{Kind: WatchPass, At: p.at})
+	two, _, err2 := Step(p.s, Event{Kind: Trigger, At: p.at})
+	if err != nil || err2 != nil || one.Deployment.Verdicts[0].Verdict != "passed" || two.Deployment.Verdicts[0].Verdict != "bad" {
+		t.Errorf("%v %v, %v %v", one.Deployment.Verdicts, err, two.Deployment.Verdicts, err2)
+	}
+}
