@@ -56,3 +56,8 @@ service {
 history {
   keep = 20  # finished deployments remembered for each service
 }
+
+audit {
+  path       = null  # a file that each decision is appended to, hash-chained; relative to this file; null: none
+  rotate_mib = 64    # a file of this size is moved aside; none is ever removed
+}

@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"agent/cli"},
 	{"agent"},
 	{"agent/controller", "agent/settings", "agent/api", "agent/worker"},
-	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "rollback/judge"},
+	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "agent/audit", "rollback/judge"},
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/deployment", "agent/hclbody"}, // leaves
@@ -45,6 +45,8 @@ var forbidden = map[string][]string{
 	"agent/api": {"agent/consul", "agent/nomad", "agent/policy", "agent/traffic"},
 	// Workers obey a key, and neither an agent nor a policy.
 	"agent/worker": {"agent/policy", "agent/nomad", "agent/traffic", "agent/leader"},
+	// A file on this machine, and nothing else.
+	"agent/audit": {"agent/consul", "agent/nomad", "agent/kv", "gates", "rollback", "jobspec"},
 	// Each knows its own technology only.
 	"agent/consul":  {"agent/kv", "jobspec", "gates", "rollback"},
 	"agent/nomad":   {"agent/deployment", "agent/kv", "jobspec", "gates", "rollback"},

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tealdeploy/teal/agent/api"
+	"github.com/tealdeploy/teal/agent/audit"
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/controller"
 	"github.com/tealdeploy/teal/agent/kv"
@@ -37,6 +38,7 @@ type Agent struct {
 
 	facts      *board
 	metrics    *api.Metrics
+	audit      *audit.Log // nil: the settings name no file
 	controller *controller.Controller
 	policies   *keeper
 	elector    *leader.Elector
@@ -73,6 +75,7 @@ func New(o Options) (*Agent, error) {
 	if a.nomad, err = newNomad(s, a.metrics, a.log.Named("nomad")); err != nil {
 		return nil, err
 	}
+	a.audit = newAudit(s, a.metrics, a.log.Named("audit"))
 	a.controller = newController(a)
 	a.policies = newKeeper(s.Policies, a.log.Named("policies"), a.policiesRead)
 
@@ -110,6 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	// the checks find somebody who answers until they are gone themselves.
 	err = nested(ctx,
 		a.follow,
+		a.auditing,
 		func(ctx context.Context) error { return surface.Run(ctx, listener) },
 		func(ctx context.Context) error { return a.register(ctx, at) },
 		func(ctx context.Context) error { return a.present(ctx, at.people) },

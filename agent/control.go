@@ -20,6 +20,10 @@ func newController(a *Agent) *controller.Controller {
 	for kind, router := range traffic.Kinds {
 		routers[kind] = router(scope)
 	}
+	var told controller.Chronicle
+	if a.audit != nil {
+		told = chronicle{a.audit}
+	}
 	return controller.New(controller.Config{
 		Name:        a.settings.Name,
 		Keys:        a.keys,
@@ -29,6 +33,7 @@ func newController(a *Agent) *controller.Controller {
 		Routers:     routers,
 		Scraper:     scrape.New(scrape.Config{}),
 		Meter:       a.metrics,
+		Chronicle:   told,
 		Log:         a.log.Named("controller"),
 		HistoryKeep: a.settings.History.Keep,
 	})

@@ -25,6 +25,7 @@ func (a *Agent) Health(ctx context.Context) api.Health {
 		Policies: f.policies, PolicyCount: f.count, PolicyErrors: f.policyErrors, ConfigErrors: f.configErrors,
 		Consul: api.OK, Nomad: f.nomad,
 	}
+	_, h.Audit, _ = a.audit.Now()
 	if err := a.consul.Ping(ctx); err != nil {
 		h.Consul = err.Error()
 		return h

@@ -80,6 +80,7 @@ func needRestart(old, now settings.Settings) (names []string) {
 		{"lease", old.Lease != now.Lease},
 		{"service", old.Service != now.Service},
 		{"history", old.History != now.History},
+		{"audit", old.Audit != now.Audit},
 	} {
 		if s.differs {
 			names = append(names, s.name)

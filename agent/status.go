@@ -28,7 +28,25 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	if err != nil {
 		return api.Status{}, err
 	}
-	return api.NewStatus(leader, agents, services), nil
+	st := api.NewStatus(leader, agents, services)
+	st.Audit, err = a.audits(ctx)
+	return st, err
+}
+
+// audits are the ends of the agents' audit files, as they noted them.
+func (a *Agent) audits(ctx context.Context) ([]kv.AuditHead, error) {
+	pairs, _, err := a.consul.List(ctx, a.keys.Audits(), 0)
+	if err != nil {
+		return nil, err
+	}
+	var all []kv.AuditHead
+	for _, p := range pairs {
+		var head kv.AuditHead
+		if json.Unmarshal(p.Value, &head) == nil && head.Name != "" {
+			all = append(all, head)
+		}
+	}
+	return all, nil
 }
 
 func (a *Agent) leader(ctx context.Context) (string, error) {

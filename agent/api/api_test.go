@@ -44,6 +44,7 @@ func TestHealthIsGoodOnlyWithConsulAndCleanConfig(t *testing.T) {
 		"never asked":       {func(h *Health) { h.Consul = "" }, 503, `"good": false`},
 		"a broken policy":   {func(h *Health) { h.PolicyErrors = []string{"api.hcl:3: unknown gate"} }, 503, "api.hcl:3"},
 		"a refused config":  {func(h *Health) { h.ConfigErrors = []string{"config.hcl:9"} }, 503, "config.hcl:9"},
+		"no audit file":     {func(h *Health) { h.Audit = "no space left" }, 503, `"audit": "no space left"`},
 		"nomad away":        {func(h *Health) { h.Nomad = "connection refused" }, 200, `"nomad": "connection refused"`},
 		"differs, stand-by": {func(h *Health) { h.Differs, h.Leading = true, false }, 200, `"differs_from_leader": true`},
 	} {

@@ -20,8 +20,9 @@ type StatusSource interface {
 // OK is what a dependency says of itself when it answers.
 const OK = "ok"
 
-// Health is what the agent says of itself. It is good when Consul answers and
-// every policy and the config could be loaded; Nomad is for information,
+// Health is what the agent says of itself. It is good when Consul answers,
+// every policy and the config could be loaded, and the audit file, if there is to
+// be one, can be written; Nomad is for information,
 // because an agent without Nomad still rolls back.
 type Health struct {
 	Name    string `json:"name"`
@@ -34,6 +35,8 @@ type Health struct {
 	PolicyCount  int      `json:"policy_count"`
 	PolicyErrors []string `json:"policy_errors"` // each with file:line
 	ConfigErrors []string `json:"config_errors"` // a reload that was refused
+	// Audit is what is wrong with the audit file; empty: nothing, or there is none.
+	Audit string `json:"audit,omitempty"`
 	// Differs is set when the leader holds other policies than this agent.
 	Differs bool `json:"differs_from_leader"`
 
@@ -43,7 +46,7 @@ type Health struct {
 
 // Good says whether the agent passes its own check.
 func (h Health) Good() bool {
-	return h.Consul == OK && len(h.PolicyErrors) == 0 && len(h.ConfigErrors) == 0
+	return h.Consul == OK && len(h.PolicyErrors) == 0 && len(h.ConfigErrors) == 0 && h.Audit == ""
 }
 
 // health answers 200 when the agent is good and 503, with the same body, when

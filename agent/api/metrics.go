@@ -30,6 +30,9 @@ type Metrics struct {
 	policies     prometheus.Gauge
 	policyErrors prometheus.Gauge
 	reloads      *prometheus.CounterVec
+	auditFailing prometheus.Gauge
+	auditLines   *prometheus.CounterVec
+	auditLost    *prometheus.CounterVec
 	consulErrors *prometheus.CounterVec
 	nomadErrors  *prometheus.CounterVec
 }
@@ -61,6 +64,10 @@ func NewMetrics(version string) *Metrics {
 	m.policies = gauge("policies", "Policies loaded.")
 	m.policyErrors = gauge("policy_errors", "Mistakes in policy files; the last good policies stay in force.")
 
+	m.auditFailing = gauge("audit_failing", "1 while the audit file cannot be written.")
+	m.auditLines = counter("audit_lines_total", "Lines written to the audit file.")
+	m.auditLost = counter("audit_lost_total", "Events that are not in the audit file because it could not be written.")
+
 	m.inFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "teal_deployments", Help: "Deployments in flight by state."}, []string{"state"})
 	m.ended = counter("deployments_ended_total", "Deployments ended by outcome.", "outcome")
 	m.commands = counter("commands_total", "Commands taken, by verb and result.", "verb", "result")
@@ -91,6 +98,8 @@ func NewMetrics(version string) *Metrics {
 		m.reloads.WithLabelValues(result)
 	}
 	m.Deployments(nil)
+	m.AuditWritten(0)
+	m.AuditLost(0)
 	return m
 }
 
@@ -180,6 +189,27 @@ func (m *Metrics) Policies(loaded, mistakes int) {
 func (m *Metrics) Reload(ok bool) {
 	if m != nil {
 		m.reloads.WithLabelValues(map[bool]string{true: "ok", false: "refused"}[ok]).Inc()
+	}
+}
+
+// AuditWritten counts lines of the audit file.
+func (m *Metrics) AuditWritten(lines int) {
+	if m != nil {
+		m.auditLines.WithLabelValues().Add(float64(lines))
+	}
+}
+
+// AuditLost counts events that the audit file had no room for.
+func (m *Metrics) AuditLost(events int) {
+	if m != nil {
+		m.auditLost.WithLabelValues().Add(float64(events))
+	}
+}
+
+// AuditFailing says whether the audit file cannot be written.
+func (m *Metrics) AuditFailing(failing bool) {
+	if m != nil {
+		m.auditFailing.Set(zeroOne(failing))
 	}
 }
 

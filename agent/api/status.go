@@ -16,6 +16,8 @@ type Status struct {
 	Leader   string    `json:"leader"` // empty: no agent leads
 	Agents   []Agent   `json:"agents"`
 	Services []Service `json:"services"`
+	// Audit is the end of each agent's audit file, by the agents' names.
+	Audit []kv.AuditHead `json:"audit,omitempty"`
 }
 
 // Agent is one agent, held against the leader.

@@ -104,11 +104,11 @@ func TestHelp(t *testing.T) {
 	golden(t, "help", r.out)
 	for name, made := range commands(t.Context(), newTerminal(&bytes.Buffer{}, &bytes.Buffer{})) {
 		t.Run(name, func(t *testing.T) {
-			r := teal(t, name, "-h")
+			r := teal(t, append(strings.Fields(name), "-h")...)
 			if r.code != exitOK {
 				t.Errorf("exit code %d", r.code)
 			}
-			golden(t, "help_"+name, r.out)
+			golden(t, "help_"+strings.ReplaceAll(name, " ", "_"), r.out)
 			c, _ := made()
 			if n := len(c.Synopsis()); n == 0 || n > 50 {
 				t.Errorf("synopsis of %d letters", n)

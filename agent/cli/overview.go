@@ -44,7 +44,9 @@ func (s *store) status(ctx context.Context) (api.Status, error) {
 		}
 		lines = append(lines, api.Summarise(rec))
 	}
-	return api.NewStatus(leader, agents, lines), nil
+	st := api.NewStatus(leader, agents, lines)
+	st.Audit, err = s.audits(ctx)
+	return st, err
 }
 
 // overview is `teal status`.
@@ -102,7 +104,27 @@ func (t *terminal) agentLines(st api.Status) []string {
 	if len(rows) > 0 {
 		out = append(out, "")
 	}
-	return append(out, tableAround(rows)...)
+	return append(append(out, tableAround(rows)...), t.audits(st)...)
+}
+
+// audits says how far each agent's audit file goes, and with which hash, to hold
+// the file against.
+func (t *terminal) audits(st api.Status) []string {
+	var rows [][]string
+	for _, a := range st.Audit {
+		line := "no line yet"
+		if a.Seq > 0 {
+			line = fmt.Sprintf("%d:%s", a.Seq, safe(a.Hash))
+		}
+		rows = append(rows, []string{"Audit of " + safe(a.Name), line, t.moment(a.At)})
+		if a.Trouble != "" {
+			rows = append(rows, []string{"  " + t.paint(red, "not written") + ": " + safe(a.Trouble)})
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return append([]string{""}, tableAround(rows)...)
 }
 
 // tableAround aligns rows but leaves rows of one cell as they are.

@@ -52,23 +52,25 @@ func commands(ctx context.Context, term *terminal) map[string]cli.CommandFactory
 		return func() (cli.Command, error) { return c, nil }
 	}
 	return map[string]cli.CommandFactory{
-		"abort":    made(&abortCommand{meta: m}),
-		"agent":    made(&agentCommand{meta: m}),
-		"approve":  made(&approveCommand{meta: m}),
-		"cutover":  made(&cutoverCommand{meta: m}),
-		"deploy":   made(&deployCommand{meta: m}),
-		"history":  made(&historyCommand{meta: m}),
-		"init":     made(&initCommand{meta: m}),
-		"pause":    made(&pauseCommand{meta: m}),
-		"plan":     made(&planCommand{meta: m}),
-		"release":  made(&releaseCommand{meta: m}),
-		"report":   made(&reportCommand{meta: m}),
-		"resume":   made(&resumeCommand{meta: m}),
-		"rollback": made(&rollbackCommand{meta: m}),
-		"status":   made(&statusCommand{meta: m}),
-		"validate": made(&validateCommand{meta: m}),
-		"version":  made(&versionCommand{meta: m}),
-		"work":     made(&workCommand{meta: m}),
+		"abort":        made(&abortCommand{meta: m}),
+		"agent":        made(&agentCommand{meta: m}),
+		"approve":      made(&approveCommand{meta: m}),
+		"audit":        made(&auditCommand{meta: m}),
+		"audit verify": made(&auditVerifyCommand{meta: m}),
+		"cutover":      made(&cutoverCommand{meta: m}),
+		"deploy":       made(&deployCommand{meta: m}),
+		"history":      made(&historyCommand{meta: m}),
+		"init":         made(&initCommand{meta: m}),
+		"pause":        made(&pauseCommand{meta: m}),
+		"plan":         made(&planCommand{meta: m}),
+		"release":      made(&releaseCommand{meta: m}),
+		"report":       made(&reportCommand{meta: m}),
+		"resume":       made(&resumeCommand{meta: m}),
+		"rollback":     made(&rollbackCommand{meta: m}),
+		"status":       made(&statusCommand{meta: m}),
+		"validate":     made(&validateCommand{meta: m}),
+		"version":      made(&versionCommand{meta: m}),
+		"work":         made(&workCommand{meta: m}),
 	}
 }
 
@@ -93,7 +95,7 @@ func overview(all map[string]cli.CommandFactory) string {
 		names []string
 	}{
 		{"Release", []string{"deploy", "plan", "approve", "cutover", "rollback", "abort", "pause", "resume"}},
-		{"Look", []string{"status", "history", "report"}},
+		{"Look", []string{"status", "history", "report", "audit"}},
 		{"Set up", []string{"init", "validate", "release"}},
 		{"Run", []string{"agent", "work", "version"}},
 	} {

@@ -42,6 +42,9 @@ func town(f *fakeConsul) {
 	f.record(old)
 	f.put(testKeys.State("future"), `{"format": 9, "name": "future"}`)
 	f.put(testKeys.JobProcessor("orphan"), "none") // keys, but no record
+	f.put(testKeys.Audit("teal-1"), `{"name":"teal-1","path":"/a","seq":812,"hash":"9f2c41","at":"2026-11-24T10:01:00Z"}`)
+	f.put(testKeys.Audit("teal-2"), `{"name":"teal-2","path":"/a","at":"2026-11-24T10:01:00Z","trouble":"no space left\non device"}`)
+	f.put(testKeys.Audit("teal-3"), "nonsense")
 }
 
 func TestStatus(t *testing.T) {

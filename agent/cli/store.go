@@ -150,6 +150,22 @@ func (s *store) agents(ctx context.Context) ([]kv.AgentInfo, error) {
 	return out, nil
 }
 
+// audits reads the ends of the agents' audit files.
+func (s *store) audits(ctx context.Context) ([]kv.AuditHead, error) {
+	pairs, err := s.list(ctx, s.keys.Audits())
+	if err != nil {
+		return nil, err
+	}
+	var out []kv.AuditHead
+	for _, p := range pairs {
+		var h kv.AuditHead
+		if json.Unmarshal(p.Value, &h) == nil && h.Name != "" {
+			out = append(out, h)
+		}
+	}
+	return out, nil
+}
+
 // watch calls see with a key's value now and after every change, until see
 // returns true or ctx ends. Trouble that passes is told and outlived; being
 // denied is not.

@@ -69,7 +69,12 @@ type Meter interface {
 	Deployments(inFlight map[deployment.State]int)
 }
 
-// Config is what a controller needs. Everything is required.
+// Chronicle is handed everything that was saved. It must not block.
+type Chronicle interface {
+	Saved(after deployment.Service, ev deployment.Event, epoch uint64)
+}
+
+// Config is what a controller needs. Everything is required but Chronicle.
 type Config struct {
 	Name        string // of this agent, for records and messages
 	Keys        kv.Keys
@@ -79,6 +84,7 @@ type Config struct {
 	Routers     map[string]traffic.Router // by kind
 	Scraper     Scraper
 	Meter       Meter
+	Chronicle   Chronicle
 	Log         hclog.Logger
 	HistoryKeep int // finished records kept a service
 }

@@ -19,6 +19,7 @@ import (
 func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...deployment.Event) error {
 	next := l.rec
 	var ended []deployment.Deployment
+	steps := make([]deployment.Service, 0, len(events)) // as it was after each event
 	for _, ev := range events {
 		before := next
 		var err error
@@ -28,6 +29,7 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 		if before.InFlight() && !next.InFlight() {
 			ended = append(ended, *next.Deployment)
 		}
+		steps = append(steps, next)
 	}
 	dropped := trim(&next, l.t.c.cfg.HistoryKeep)
 	if err := l.save(ctx, next, ended, dropped, more); err != nil {
@@ -35,6 +37,11 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 	}
 	l.measure(next, events, ended)
 	l.announce(next, events)
+	if c := l.t.c.cfg.Chronicle; c != nil {
+		for i, ev := range events {
+			c.Saved(steps[i], ev, l.t.term.Epoch)
+		}
+	}
 	if l.work != nil && stateOf(l.rec) != stateOf(next) {
 		l.work.stop()
 		l.work = nil

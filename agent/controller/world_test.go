@@ -55,6 +55,8 @@ type world struct {
 	scaled bool
 	// restless makes a jobspec another job each time it is parsed.
 	restless bool
+	// chronicle is told what agents save, where a test wants it.
+	chronicle *book
 }
 
 // clock is the time since the world began.
@@ -163,8 +165,12 @@ func (w *world) agent(name string) *agent {
 	for kind, make := range traffic.Kinds {
 		routers[kind] = make(func(string, string) traffic.Consul { return client })
 	}
+	var told Chronicle
+	if w.chronicle != nil {
+		told = w.chronicle
+	}
 	a.ctl = New(Config{
-		Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
+		Chronicle: told, Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
 		Nomad:   func(string) Nomad { return watched{w.nomad.Client(name), w.witness} },
 		Routers: routers, Scraper: w, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
 	})

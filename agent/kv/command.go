@@ -106,3 +106,13 @@ type AgentInfo struct {
 	Since    time.Time `json:"since"`
 	Leader   bool      `json:"leader"`
 }
+
+// AuditHead is the end of an agent's audit file as it last noted it.
+type AuditHead struct {
+	Name    string    `json:"name"` // of the agent
+	Path    string    `json:"path"` // on its machine
+	Seq     uint64    `json:"seq"`  // number of the last line
+	Hash    string    `json:"hash"` // SHA-256 of it
+	At      time.Time `json:"at"`
+	Trouble string    `json:"trouble,omitempty"` // why it cannot be written
+}

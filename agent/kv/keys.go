@@ -36,6 +36,11 @@ func (k Keys) Leader() string { return k.prefix + "leader" }
 func (k Keys) Agents() string           { return k.prefix + "agents/" }
 func (k Keys) Agent(name string) string { return k.Agents() + name }
 
+// Audits is the prefix under which each agent notes the end of its audit file,
+// so that the file can be held against it; Audit is one agent's key.
+func (k Keys) Audits() string           { return k.prefix + "audit/" }
+func (k Keys) Audit(name string) string { return k.Audits() + name }
+
 // Services is the prefix of all services' keys.
 func (k Keys) Services() string { return k.prefix + "services/" }
 

@@ -34,6 +34,7 @@ type Settings struct {
 	Lease   Lease
 	Service Service
 	History History
+	Audit   Audit
 }
 
 // Log says what is logged, and how.
@@ -66,6 +67,12 @@ type History struct {
 	Keep int // finished deployments for each service
 }
 
+// Audit is where each decision is written down on this machine.
+type Audit struct {
+	Path      string // empty: nowhere
+	RotateMiB int    // a file of this size is moved aside
+}
+
 // Defaults are the settings of an agent that is told nothing. It is the only
 // place where defaults stand; Name is the host's.
 func Defaults() Settings {
@@ -82,6 +89,7 @@ func Defaults() Settings {
 		Lease:    Lease{TTL: 15 * time.Second},
 		Service:  Service{Name: "teal", Register: true},
 		History:  History{Keep: 20},
+		Audit:    Audit{RotateMiB: 64},
 	}
 }
 
@@ -114,8 +122,10 @@ func Load(path string) (*Settings, *hcl.File, hcl.Diagnostics) {
 			d.Append(inner.Diagnostics())
 		}
 	}
-	if !filepath.IsAbs(s.Policies) {
-		s.Policies = filepath.Join(filepath.Dir(path), s.Policies)
+	for _, named := range []*string{&s.Policies, &s.Audit.Path} {
+		if *named != "" && !filepath.IsAbs(*named) {
+			*named = filepath.Join(filepath.Dir(path), *named)
+		}
 	}
 	s.Prefix = kv.NewKeys(s.Prefix).Prefix()
 	diags = append(diags, d.Diagnostics()...)
@@ -141,6 +151,7 @@ func (s *Settings) sections() []section {
 		{"lease", s.Lease.declare, s.Lease.check},
 		{"service", s.Service.declare, s.Service.check},
 		{"history", s.History.declare, nothing},
+		{"audit", s.Audit.declare, nothing},
 	}
 }
 
@@ -206,6 +217,11 @@ func (s *Service) check(d *hclbody.Decoder) {
 
 func (h *History) declare(d *hclbody.Decoder) {
 	d.Int("keep", &h.Keep, hclbody.Within(1, 1000))
+}
+
+func (a *Audit) declare(d *hclbody.Decoder) {
+	d.String("path", &a.Path, hclbody.NotEmpty)
+	d.Int("rotate_mib", &a.RotateMiB, hclbody.Within(1, 1<<20))
 }
 
 // checkServer takes the addresses that the consul and nomad commands take.

@@ -123,9 +123,14 @@ service {
 }
 history {
   keep = 5
+}
+audit {
+  path       = "/var/log/teal/audit.log"
+  rotate_mib = 8
 }`)
 	want := Settings{Name: "agent-2", Policies: "/etc/teal/policies", Prefix: "team/teal/", Log: Log{"debug", true},
-		HTTP: HTTP{"[::1]:80"}, Lease: Lease{20 * time.Second}, Service: Service{"teal-eu", false}, History: History{5}}
+		HTTP: HTTP{"[::1]:80"}, Lease: Lease{20 * time.Second}, Service: Service{"teal-eu", false}, History: History{5},
+		Audit: Audit{"/var/log/teal/audit.log", 8}}
 	if !reflect.DeepEqual(*s, want) {
 		t.Errorf("%+v\nwant %+v", *s, want)
 	}
@@ -165,6 +170,11 @@ func TestMistakes(t *testing.T) {
 		`log {}`,                      //
 		`statsd {}`,                   // 30
 		`nomad "x" {}`,                //
+		`audit {`,                     //
+		`  path       = ""`,           //
+		`  rotate_mib = 0`,            //
+		`  paht       = "x"`,          // 35
+		`}`,                           //
 	}
 	path := filepath.Join(t.TempDir(), "config.hcl")
 	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
@@ -179,7 +189,7 @@ func TestMistakes(t *testing.T) {
 		got = append(got, diag.Subject.Start.Line)
 	}
 	slices.Sort(got)
-	if want := []int{1, 2, 3, 4, 6, 9, 12, 14, 17, 18, 21, 24, 27, 29, 30, 31}; !slices.Equal(got, want) {
+	if want := []int{1, 2, 3, 4, 6, 9, 12, 14, 17, 18, 21, 24, 27, 29, 30, 31, 33, 34, 35}; !slices.Equal(got, want) {
 		t.Errorf("lines %v\nwant  %v\n%v", got, want, diags)
 	}
 	for _, unreadable := range []string{filepath.Join(t.TempDir(), "nowhere.hcl"), t.TempDir()} {
