@@ -192,6 +192,9 @@ func TestChainGoesOn(t *testing.T) {
 	}
 	l.Append(event(4))
 	await(t, l, 9)
+	if text, err := os.ReadFile(d.path); err != nil || !bytes.Contains(text, []byte("event 4")) {
+		t.Errorf("it still writes to the file that was moved away: %v", err)
+	}
 	stop()
 	l, stop = d.opens(900) // it moves them itself
 	for n := range 20 {

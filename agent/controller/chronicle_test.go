@@ -73,3 +73,16 @@ func TestChronicleIsToldWhatWasSaved(t *testing.T) {
 		}
 	})
 }
+
+// Of several events that are saved together each is told with what it led to.
+func TestChronicleTellsEachEventOfASave(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.chronicle = &book{w: w}
+		w.policy("1.0.0", quick)
+		w.agent("agent-1")
+		w.state("1.0.0", deployment.Watching)
+		if got := strings.Join(w.chronicle.told()[:2], ", "); got != "enrol > idle, begin > preparing" {
+			t.Errorf("told %s", got)
+		}
+	})
+}
