@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "agent/audit", "rollback/judge"},
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
-	{"agent/deployment", "agent/hclbody"}, // leaves
+	{"agent/deployment", "agent/hclbody", "agent/trust"}, // leaves
 }
 
 // fakes stand beside what they are fakes of, and are in no binary.

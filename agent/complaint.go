@@ -14,10 +14,11 @@ import (
 const patience = 3 * time.Second
 
 // complaint tells once of what goes on going wrong, and once that it is over.
-// That Consul is away is the elector's to tell.
+// That Consul is away is the elector's to tell, once it runs.
 type complaint struct {
 	log   hclog.Logger
 	what  string // cannot …
+	alone bool   // nobody else tells yet that Consul is away
 	since time.Time
 	told  bool
 }
@@ -26,7 +27,7 @@ func (c *complaint) about(err error) {
 	if c.since.IsZero() {
 		c.since = time.Now()
 	}
-	if c.told || errors.Is(err, consul.ErrUnavailable) ||
+	if c.told || errors.Is(err, consul.ErrUnavailable) && !c.alone ||
 		!errors.Is(err, consul.ErrForbidden) && time.Since(c.since) < patience {
 		c.log.Debug("cannot "+c.what, "error", err)
 		return

@@ -35,5 +35,7 @@ func TestComplaints(t *testing.T) {
 		if log.count("trying again") != 3 {
 			t.Errorf("%s", log)
 		}
+		c.alone = true
+		say(consul.ErrUnavailable, 4)
 	})
 }

@@ -92,9 +92,10 @@ func (r *registration) run(ctx context.Context, at place) error {
 	register := func(ctx context.Context) error { return r.consul.RegisterService(ctx, service) }
 	remove := func(ctx context.Context) error { return r.consul.DeregisterService(ctx, r.id) }
 
-	complaint := &complaint{log: r.log, what: "register this agent in Consul, without which it does not stand for leader"}
+	complaint := &complaint{log: r.log, what: "register this agent in Consul, without which it does not stand for leader", alone: true}
 	if until(ctx, complaint, remove) && until(ctx, complaint, register) {
 		r.log.Debug("registered", "service", r.service, "id", r.id)
+		complaint.alone = false
 		close(r.done)
 		r.keep(ctx, complaint, register)
 	}

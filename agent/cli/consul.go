@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 // consulFlags are the consul command's own flags. What is not given comes
@@ -64,6 +65,15 @@ func (c *consulFlags) keys() kv.Keys {
 	return kv.NewKeys(os.Getenv("TEAL_PREFIX"))
 }
 
+// trustOfConsul says which flags decide over TLS.
+func trustOfConsul(cfg *api.Config) *trust.Settings {
+	return &trust.Settings{
+		Server: "Consul", HTTPS: cfg.Scheme == "https", Certificate: cfg.TLSConfig.CertFile != "",
+		CA: "-ca-file or CONSUL_CACERT", ServerName: "-tls-server-name or CONSUL_TLS_SERVER_NAME",
+		Client: "-client-cert and -client-key, or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY,", Address: "-http-addr or CONSUL_HTTP_ADDR",
+	}
+}
+
 // open makes the client of Teal's keys.
 func (c *consulFlags) open() (*store, error) {
 	cfg := c.config()
@@ -71,5 +81,5 @@ func (c *consulFlags) open() (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &store{kv: client.KV(), txn: client.Txn(), keys: c.keys(), address: cfg.Address}, nil
+	return &store{kv: client.KV(), txn: client.Txn(), keys: c.keys(), address: cfg.Address, trust: trustOfConsul(cfg)}, nil
 }

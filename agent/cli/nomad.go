@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 // nomadFlags are the nomad command's own flags. What is not given comes from
@@ -17,6 +20,7 @@ type nomadFlags struct {
 	tlsServerName                         string
 	tlsSkipVerify                         bool
 	opened                                string
+	trust                                 *trust.Settings
 }
 
 func (n *nomadFlags) define(set *flagSet) {
@@ -49,6 +53,11 @@ func (n *nomadFlags) open() (*api.Client, error) {
 	}
 	cfg.TLSConfig.Insecure = cfg.TLSConfig.Insecure || n.tlsSkipVerify
 	n.opened = cfg.Address
+	n.trust = &trust.Settings{
+		Server: "Nomad", HTTPS: strings.HasPrefix(cfg.Address, "https://"), Certificate: cfg.TLSConfig.ClientCert != "",
+		CA: "-ca-cert or NOMAD_CACERT", ServerName: "-tls-server-name or NOMAD_TLS_SERVER_NAME",
+		Client: "-client-cert and -client-key, or NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY,", Address: "-address or NOMAD_ADDR",
+	}
 	return api.NewClient(cfg)
 }
 
@@ -62,6 +71,9 @@ func (n *nomadFlags) explain(err error, job string) error {
 		case 401, 403:
 			return denied{fmt.Sprintf("Nomad's ACLs do not allow to read %s. The token needs:\n\n    namespace \"…\" { capabilities = [\"read-job\"] }\n\nNOMAD_TOKEN or -token gives the token.", job)}
 		}
+		if advice := n.trust.Advice(err); advice != "" {
+			return fmt.Errorf("Nomad at %s: %s. %s.", n.opened, strings.TrimSuffix(safe(status.Body()), "."), advice)
+		}
 		return fmt.Errorf("Nomad at %s refused to tell of %s: %d %s", n.opened, job, status.StatusCode(), safe(status.Body()))
 	}
 	why := err
@@ -72,6 +84,9 @@ func (n *nomadFlags) explain(err error, job string) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {
 		why = op.Err
+	}
+	if advice := n.trust.Advice(err); advice != "" {
+		return unreachable{fmt.Sprintf("cannot reach Nomad at %s: %v. %s.", n.opened, why, sentence(advice))}
 	}
 	return unreachable{fmt.Sprintf("cannot reach Nomad at %s: %v. Is it running there? -address or NOMAD_ADDR says where.", n.opened, why)}
 }

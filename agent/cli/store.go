@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 // store is Teal's part of Consul KV as the commands see it.
@@ -18,6 +19,7 @@ type store struct {
 	txn     *api.Txn
 	keys    kv.Keys
 	address string
+	trust   *trust.Settings
 }
 
 const (

@@ -77,6 +77,8 @@ func (s *store) explain(err error, access, key string) error {
 		return s.deny(access, key)
 	case status >= 500:
 		return unreachable{fmt.Sprintf("Consul at %s answers, but cannot serve: %s.", s.address, strings.TrimSuffix(body, "."))}
+	case status != 0 && s.trust.Advice(err) != "":
+		return fmt.Errorf("Consul at %s: %s. %s.", s.address, strings.TrimSuffix(body, "."), s.trust.Advice(err))
 	case status != 0:
 		return fmt.Errorf("Consul refused to %s %s: %d %s", access, key, status, body)
 	}
@@ -93,8 +95,14 @@ func (s *store) explain(err error, access, key string) error {
 			why = sys.Err
 		}
 	}
+	if advice := s.trust.Advice(err); advice != "" {
+		return unreachable{fmt.Sprintf("cannot reach Consul at %s: %v. %s.", s.address, why, sentence(advice))}
+	}
 	return unreachable{fmt.Sprintf("cannot reach Consul at %s: %v. Is it running there? -http-addr or CONSUL_HTTP_ADDR says where.", s.address, why)}
 }
+
+// sentence begins with a capital letter.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
 
 // answered takes Consul's answer out of an error; 0 when there was none. The
 // client turns a transaction's answer into bare text, without its status.

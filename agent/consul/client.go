@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 const (
@@ -52,6 +54,7 @@ type Client struct {
 	api           *api.Client
 	token         func() string
 	failures      func(operation string)
+	trust         *trust.Settings
 	wait, timeout time.Duration
 	// namespace and partition override the connection's own; see In.
 	namespace, partition string
@@ -72,7 +75,19 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Client{api: c, token: cfg.Token, failures: cfg.Failures, wait: cfg.Wait, timeout: cfg.Timeout}, nil
+	return &Client{api: c, trust: trustOf(cfg.API), token: cfg.Token, failures: cfg.Failures, wait: cfg.Wait, timeout: cfg.Timeout}, nil
+}
+
+// trustOf says which settings decide over TLS. Besides their names in the
+// agent's config there are those that the consul command takes from the
+// environment.
+func trustOf(config *api.Config) *trust.Settings {
+	t := config.TLSConfig
+	return &trust.Settings{
+		Server: "Consul", HTTPS: config.Scheme == "https", Certificate: t.CertFile != "" || len(t.CertPEM) > 0,
+		CA: "ca_file or CONSUL_CACERT", ServerName: "tls_server_name or CONSUL_TLS_SERVER_NAME",
+		Client: "cert_file and key_file, or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY,", Address: "address or CONSUL_HTTP_ADDR",
+	}
 }
 
 // In is the same connection for the services and entries of another namespace
@@ -146,6 +161,9 @@ func (c *Client) bound(ctx context.Context, index uint64) (context.Context, cont
 // wrap gives an error of one of the client's requests its kind, and counts it.
 func (c *Client) wrap(ctx context.Context, op string, rule *Rule, err error) error {
 	err = wrap(ctx, op, rule, err)
+	if advice := c.trust.Advice(err); advice != "" {
+		err = fmt.Errorf("%w; %s", err, advice)
+	}
 	failed := errors.Is(err, ErrUnavailable) || errors.Is(err, ErrForbidden) || errors.Is(err, ErrInvalid)
 	if failed && c.failures != nil {
 		operation, _, _ := strings.Cut(op, " ")

@@ -9,9 +9,12 @@ package nomad
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 const (
@@ -29,6 +32,7 @@ type Client struct {
 	namespace string // of jobspecs that name none; empty: default
 	token     func() string
 	failures  func(operation string) // may be nil
+	trust     *trust.Settings
 }
 
 // New makes a client from Nomad's own settings; api.DefaultConfig reads the
@@ -42,7 +46,20 @@ func New(config *api.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)
 	}
-	return &Client{api: c, region: config.Region, namespace: config.Namespace}, nil
+	return &Client{api: c, region: config.Region, namespace: config.Namespace, trust: trustOf(config)}, nil
+}
+
+// trustOf says which settings decide over TLS. Besides their names in the
+// agent's config there are those that the nomad command takes from the
+// environment.
+func trustOf(config *api.Config) *trust.Settings {
+	t := config.TLSConfig
+	return &trust.Settings{
+		Server: "Nomad", HTTPS: strings.HasPrefix(config.Address, "https://"),
+		Certificate: t != nil && (t.ClientCert != "" || len(t.ClientCertPEM) > 0),
+		CA:          "ca_file or NOMAD_CACERT", ServerName: "tls_server_name or NOMAD_TLS_SERVER_NAME",
+		Client: "cert_file and key_file, or NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY,", Address: "address or NOMAD_ADDR",
+	}
 }
 
 // Counting is the same client that tells of each request that failed, by a

@@ -82,6 +82,7 @@ func (c *Client) ask(verb, namespace, id, capability string) request {
 // is and is no fault of Nomad's.
 func (r request) failed(ctx context.Context, err error) error {
 	if err == nil {
+		_ = r.c.advised(nil)
 		return nil
 	}
 	if cause := ctx.Err(); errors.Is(cause, context.Canceled) {
@@ -95,7 +96,7 @@ func (r request) failed(ctx context.Context, err error) error {
 	}()
 	var response api.UnexpectedResponseError
 	if !errors.As(err, &response) || !response.HasStatusCode() {
-		return e
+		return r.c.advised(e)
 	}
 	words := strings.TrimSpace(response.Body())
 	e.Kind = kindOf(response.StatusCode(), words)
@@ -103,7 +104,15 @@ func (r request) failed(ctx context.Context, err error) error {
 		words = response.StatusText()
 	}
 	e.Err = errors.New(bound(words, maxWords))
-	return e
+	return r.c.advised(e)
+}
+
+// advised adds the way out to an error of TLS; it wants to know of answers, too.
+func (c *Client) advised(err error) error {
+	if advice := c.trust.Advice(err); advice != "" {
+		return fmt.Errorf("%w; %s", err, advice)
+	}
+	return err
 }
 
 func kindOf(code int, words string) error {

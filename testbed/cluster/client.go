@@ -18,7 +18,11 @@ func (c *Cluster) ConsulClient() *consulapi.Client {
 // bounds how many one address may hold.
 func (c *Cluster) ConsulClientOf(s *Server) *consulapi.Client {
 	s.once.Do(func() {
-		client, err := consulapi.NewClient(&consulapi.Config{Address: s.HTTP, Scheme: "http", Token: c.Token})
+		config := &consulapi.Config{Address: c.URL(s), Token: c.Token}
+		if c.TLS != nil {
+			config.TLSConfig = consulapi.TLSConfig{CAFile: c.TLS.File, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key}
+		}
+		client, err := consulapi.NewClient(config)
 		if err != nil { // only a malformed address or TLS setting can be the cause
 			panic(fmt.Sprintf("consul client for %s: %v", s.HTTP, err))
 		}
@@ -31,7 +35,11 @@ func (c *Cluster) ConsulClientOf(s *Server) *consulapi.Client {
 func (c *Cluster) NomadClient() *nomadapi.Client {
 	s := c.Nomad
 	s.once.Do(func() {
-		client, err := nomadapi.NewClient(&nomadapi.Config{Address: "http://" + s.HTTP, SecretID: c.NomadToken})
+		config := &nomadapi.Config{Address: c.URL(s), SecretID: c.NomadToken}
+		if c.TLS != nil {
+			config.TLSConfig = &nomadapi.TLSConfig{CACert: c.TLS.File, ClientCert: c.TLS.Cert, ClientKey: c.TLS.Key}
+		}
+		client, err := nomadapi.NewClient(config)
 		if err != nil { // only a malformed address or TLS setting can be the cause
 			panic(fmt.Sprintf("nomad client for %s: %v", s.HTTP, err))
 		}

@@ -8,7 +8,7 @@
 // or the process that started it dies in whatever way, no process of the
 // cluster is left behind: neither servers nor executors nor tasks.
 //
-// Consul runs without TLS and without mesh sidecars; jobs that need bridge
+// Consul runs without mesh sidecars; jobs that need bridge
 // networking can be planned but not run. Linux only.
 package cluster
 
@@ -32,6 +32,7 @@ type Options struct {
 	ConsulServers int       // 1 (default) to 5; the first is the one that Nomad and clients use
 	ACL           bool      // Consul denies by default; Cluster.Token manages everything
 	NomadACL      bool      // Nomad denies by default; Cluster.NomadToken manages everything
+	TLS           bool      // both speak TLS only, and only with clients of the authority in Cluster.TLS
 	WithoutNomad  bool
 }
 
@@ -43,13 +44,16 @@ type Cluster struct {
 	Token  string    // Consul's management token with Options.ACL, else empty
 	// NomadToken is Nomad's management token with Options.NomadACL, else empty.
 	NomadToken string
+	// TLS is what clients need with Options.TLS, else nil.
+	TLS *TLS
 
 	// MinPort and MaxPort bound the ports Nomad gives to tasks.
 	MinPort, MaxPort int
 
-	temporary bool
-	slot      *slot
-	reaper    *reaper
+	temporary             bool
+	serverCert, serverKey string // files, with Options.TLS
+	slot                  *slot
+	reaper                *reaper
 
 	mu       sync.Mutex
 	programs []*Server // beside the servers, in the order in which they were made
@@ -97,6 +101,11 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	}
 	if c.reaper, err = startReaper(c.Dir, c.slot.file); err != nil {
 		return nil, err
+	}
+	if o.TLS {
+		if err := c.startTLS(); err != nil {
+			return nil, err
+		}
 	}
 	if o.ACL {
 		c.Token = managementToken
@@ -161,17 +170,28 @@ func (c *Cluster) Servers() []*Server {
 // Env is the environment in which the servers' command line tools, and Teal,
 // find this cluster.
 func (c *Cluster) Env() []string {
-	env := []string{"CONSUL_HTTP_ADDR=" + c.Consul[0].HTTP}
+	env := []string{"CONSUL_HTTP_ADDR=" + c.consulAddress()}
 	if c.Token != "" {
 		env = append(env, "CONSUL_HTTP_TOKEN="+c.Token)
 	}
 	if c.Nomad != nil {
-		env = append(env, "NOMAD_ADDR=http://"+c.Nomad.HTTP)
+		env = append(env, "NOMAD_ADDR="+c.URL(c.Nomad))
 	}
 	if c.NomadToken != "" {
 		env = append(env, "NOMAD_TOKEN="+c.NomadToken)
 	}
+	if c.TLS != nil {
+		env = append(env, c.TLS.env()...)
+	}
 	return env
+}
+
+// consulAddress is the first Consul's as CONSUL_HTTP_ADDR takes it.
+func (c *Cluster) consulAddress() string {
+	if c.TLS == nil {
+		return c.Consul[0].HTTP
+	}
+	return c.URL(c.Consul[0])
 }
 
 // Bin is a folder that holds the servers' binaries by their plain names: what

@@ -67,6 +67,9 @@ func (c *Cluster) consulServer(binary servers.Binary, i, n int) (*Server, error)
 			"https": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1,
 		},
 	}
+	if c.TLS != nil {
+		c.consulTLS(config)
+	}
 	if c.Token != "" {
 		config["acl"] = map[string]any{
 			"enabled": true, "default_policy": "deny", "enable_token_persistence": true,

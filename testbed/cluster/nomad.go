@@ -74,16 +74,23 @@ consul {
   token            = %[9]q
   client_auto_join = false
   server_auto_join = false
-}
-`
+%[11]s}
+%[12]s`
 
 func (c *Cluster) startNomad(ctx context.Context, binary servers.Binary) error {
 	const name = "nomad-1"
 	lowest, highest := c.slot.taskPorts()
 	file := filepath.Join(c.Dir, name+".hcl")
+	var own, towardsConsul string
+	env := append(c.cleanEnv(), "CONSUL_HTTP_ADDR="+c.consulAddress()) // raw_exec hands it on to tasks
+	if c.TLS != nil {
+		own = fmt.Sprintf(nomadTLS, c.TLS.File, c.serverCert, c.serverKey)
+		towardsConsul = fmt.Sprintf(nomadConsulTLS, c.TLS.File, c.TLS.Cert, c.TLS.Key)
+		env = append(env, c.TLS.env()...)
+	}
 	text := fmt.Sprintf(nomadConfig, filepath.Join(c.Dir, name),
 		c.slot.port(10), c.slot.port(11), c.slot.port(12), lowest, highest,
-		c.Consul[0].HTTP, c.Consul[0].GRPC, c.Token, c.NomadToken != "")
+		c.Consul[0].HTTP, c.Consul[0].GRPC, c.Token, c.NomadToken != "", towardsConsul, own)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -94,7 +101,7 @@ func (c *Cluster) startNomad(ctx context.Context, binary servers.Binary) error {
 		LogFile: filepath.Join(c.Dir, name+".log"),
 		args:    []string{"agent", "-config", file},
 		dir:     c.Dir,
-		env:     append(c.cleanEnv(), "CONSUL_HTTP_ADDR="+c.Consul[0].HTTP), // raw_exec hands it on to tasks
+		env:     env,
 		ready:   c.nomadReady,
 	}
 	if err := c.Nomad.launch(); err != nil {

@@ -1,0 +1,90 @@
+package trust
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func settings(shown bool) *Settings {
+	return &Settings{
+		Server: "Consul", HTTPS: true, Certificate: shown,
+		CA: "-ca-file", ServerName: "-tls-server-name", Client: "-client-cert and -client-key", Address: "-http-addr",
+	}
+}
+
+// Each way in which TLS fails with a real server of Go's is told apart, and
+// the setting that mends it is named.
+func TestAdvice(t *testing.T) {
+	server := func(edit func(*httptest.Server)) *httptest.Server {
+		s := httptest.NewUnstartedServer(http.NotFoundHandler())
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		edit(s)
+		t.Cleanup(s.Close)
+		return s
+	}
+	plain := server(func(s *httptest.Server) { s.Start() })
+	secure := server(func(s *httptest.Server) { s.StartTLS() })
+	strict := server(func(s *httptest.Server) {
+		s.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
+		s.StartTLS()
+	})
+	trusted := x509.NewCertPool()
+	trusted.AddCert(secure.Certificate())
+	trusted.AddCert(strict.Certificate())
+	for name, c := range map[string]struct {
+		url    string
+		config *tls.Config
+		shown  bool
+		want   string
+	}{
+		"a wrong authority":              {secure.URL, &tls.Config{RootCAs: x509.NewCertPool()}, false, "-ca-file"},
+		"a wrong name":                   {secure.URL, &tls.Config{RootCAs: trusted, ServerName: "elsewhere"}, false, `"elsewhere": -tls-server-name`},
+		"no certificate":                 {strict.URL, &tls.Config{RootCAs: trusted}, false, "wants to see a certificate of the client: -client-cert"},
+		"a certificate of somebody else": {strict.URL, &tls.Config{RootCAs: trusted, Certificates: strict.TLS.Certificates}, true, "does not accept the client's certificate: -client-cert"},
+		"https where it is not spoken":   {strings.Replace(plain.URL, "http:", "https:", 1), nil, false, "-http-addr must name"},
+		"nobody there":                   {"https://127.0.0.1:1", nil, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.config}}
+			_, err := client.Get(c.url)
+			if err == nil {
+				t.Fatal("it came about")
+			}
+			got := settings(c.shown).Advice(fmt.Errorf("wrapped: %w", err))
+			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("%v\nadvice: %q, want %q", err, got, c.want)
+			}
+		})
+	}
+	resp, err := http.Get(strings.Replace(secure.URL, "https:", "http:", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if got := settings(false).Advice(errors.New(string(body))); !strings.Contains(got, "must begin with https://") {
+		t.Errorf("%s: %q", body, got)
+	}
+	expired := x509.CertificateInvalidError{Reason: x509.Expired}
+	if got := settings(false).Advice(expired); !strings.Contains(got, "not valid now") {
+		t.Errorf("%v: %q", expired, got)
+	}
+	reset := errors.New("read: connection reset by peer")
+	for shown, want := range map[bool]string{false: "perhaps Consul wants", true: "perhaps Consul does not accept"} {
+		s := settings(shown)
+		if got := s.Advice(reset); !strings.Contains(got, want) {
+			t.Errorf("certificate shown %t: %q, want %q", shown, got, want)
+		}
+		if got := s.Advice(nil) + s.Advice(reset); got != "" {
+			t.Errorf("it has answered before, and yet: %q", got)
+		}
+	}
+}
