@@ -83,6 +83,10 @@ type Named struct {
 	// look failed then fails; one that could not judge stays on hold.
 	Deadline time.Duration
 
+	// Parallel numbers the group of neighbours that are looked at side by side,
+	// from 1; 0 is a gate that has its turn alone.
+	Parallel int `json:",omitempty"`
+
 	Gate Gate
 }
 

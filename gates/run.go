@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -34,15 +35,18 @@ type Outcome struct {
 	Gates []Progress
 }
 
-// Run drives gates in the order declared until all have passed, one has failed
-// or one could not be judged within its deadline; Hold is the verdict then,
-// and Run may be called again.
+// Run drives gates in the order declared, those of a parallel group side by
+// side, until all have passed, one has failed or one could not be judged within
+// its deadline; Hold is the verdict then, and Run may be called again. In a
+// group a failure ends the others' looks at once; one that could not be judged
+// lets the others come to their end first, as one of them may fail.
 //
 // Before each look target says what the candidate is now; an error of it, or
 // of the gate, means that nobody could ask, and is neither a pass nor a
 // failure. A look that has begun is left alone until its timeout, even if the
 // instances move meanwhile. Progress, which may be nil, is told after each
-// look, from Run's own goroutine.
+// look, from Run's own goroutine. Target is asked by several goroutines where
+// there are groups.
 //
 // The error is ErrChanged or the context's; no verdict is valid then.
 func Run(ctx context.Context, gates []Named, target func(context.Context) (Target, error), progress func(i int, p Progress)) (Outcome, error) {
@@ -51,32 +55,114 @@ func Run(ctx context.Context, gates []Named, target func(context.Context) (Targe
 	}
 	r := run{target: target, progress: progress}
 	out := Outcome{Gate: -1, Verdict: Pass, Reason: "no gate is declared"}
-	for i, gate := range gates {
-		last, err := r.gate(ctx, i, gate.withDefaults())
-		if err != nil {
-			return Outcome{Gate: i, Gates: out.Gates}, err
+	for at := 0; at < len(gates); {
+		end := at + together(gates[at:])
+		decided, err := r.side(ctx, gates[at:end], at)
+		for _, p := range decided {
+			if p.Attempts > 0 {
+				out.Gates = append(out.Gates, p)
+			}
 		}
-		out.Gates = append(out.Gates, last)
+		if err != nil {
+			return Outcome{Gate: at, Gates: out.Gates}, err
+		}
 		out.Hash = r.hash
-		if last.Verdict != Pass {
-			out.Verdict, out.Gate = last.Verdict, i
+		if i := worst(decided); decided[i].Verdict != Pass {
+			gate, last := gates[at+i], decided[i]
+			out.Verdict, out.Gate = last.Verdict, at+i
 			out.Reason = fmt.Sprintf("gate %s %q: %s", gate.Kind, gate.Name, last.Reason)
 			return out, nil
 		}
-		out.Reason = fmt.Sprintf("%d of %d gates passed", i+1, len(gates))
+		out.Reason = fmt.Sprintf("%d of %d gates passed", end, len(gates))
+		at = end
 	}
 	return out, nil
+}
+
+// together is how many gates, from the first, are looked at side by side.
+func together(gates []Named) int {
+	n := 1
+	for n < len(gates) && gates[0].Parallel != 0 && gates[n].Parallel == gates[0].Parallel {
+		n++
+	}
+	return n
+}
+
+// worst is the gate that decides for its group: one that failed, else one that
+// could not be judged, the first of those.
+func worst(group []Progress) int {
+	at := 0
+	for i, p := range group {
+		if rank(p.Verdict) > rank(group[at].Verdict) {
+			at = i
+		}
+	}
+	return at
+}
+
+func rank(v Verdict) int {
+	switch v {
+	case Pass:
+		return 0
+	case Fail:
+		return 2
+	}
+	return 1
+}
+
+// errFailed ends a group once one of its gates has failed.
+var errFailed = errors.New("another gate of the group has failed")
+
+// side looks at neighbours side by side until each is decided or one has
+// failed. Who was cut short is left as its last look had it.
+func (r *run) side(ctx context.Context, group []Named, first int) ([]Progress, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	type news struct {
+		i    int
+		p    Progress
+		last bool
+		err  error
+	}
+	told := make(chan news)
+	for i, gate := range group {
+		go func() {
+			last, err := r.gate(ctx, gate.withDefaults(), func(p Progress) { told <- news{i: i, p: p} })
+			told <- news{i: i, p: last, last: true, err: err}
+		}()
+	}
+	latest := make([]Progress, len(group))
+	var broken error
+	for running := len(group); running > 0; {
+		n := <-told
+		if !n.last {
+			r.progress(first+n.i, n.p)
+			continue
+		}
+		running--
+		latest[n.i] = n.p
+		switch {
+		case n.err != nil && broken == nil && !errors.Is(n.err, errFailed):
+			broken = n.err
+			cancel(n.err)
+		case n.p.Verdict == Fail:
+			cancel(errFailed)
+		}
+	}
+	return latest, broken
 }
 
 type run struct {
 	target   func(context.Context) (Target, error)
 	progress func(int, Progress)
-	hash     string
-	seen     bool // hash is set
+
+	mu   sync.Mutex
+	hash string
+	seen bool // hash is set
 }
 
 // gate looks until the gate is decided or its deadline has come.
-func (r *run) gate(ctx context.Context, i int, n Named) (Progress, error) {
+func (r *run) gate(ctx context.Context, n Named, progress func(Progress)) (Progress, error) {
 	deadline := time.Now().Add(n.Deadline)
 	p := Progress{Kind: n.Kind, Name: n.Name}
 	for {
@@ -85,7 +171,7 @@ func (r *run) gate(ctx context.Context, i int, n Named) (Progress, error) {
 			return p, err
 		}
 		p.Attempts++
-		p.At, p.Hash = time.Now(), r.hash
+		p.At, p.Hash = time.Now(), r.bound()
 		p.Reason, p.Figures = cut(line(finding.Reason), maxReason), bounded(finding.Figures)
 		switch finding.Verdict {
 		case Pass:
@@ -99,7 +185,7 @@ func (r *run) gate(ctx context.Context, i int, n Named) (Progress, error) {
 		if p.Verdict == Hold && !time.Now().Before(deadline) {
 			p = expire(p, n, finding.Verdict)
 		}
-		r.progress(i, p)
+		progress(p)
 		if p.Verdict != Hold || !time.Now().Before(deadline) {
 			return p, nil
 		}
@@ -109,7 +195,7 @@ func (r *run) gate(ctx context.Context, i int, n Named) (Progress, error) {
 		}
 		if !time.Now().Before(deadline) {
 			p = expire(p, n, finding.Verdict)
-			r.progress(i, p)
+			progress(p)
 			return p, nil
 		}
 	}
@@ -139,10 +225,9 @@ func (r *run) look(ctx context.Context, n Named) (Finding, error) {
 	if err != nil {
 		return Finding{Reason: fmt.Sprintf("could not see the candidate: %s", err)}, nil
 	}
-	if r.seen && r.hash != target.Hash {
+	if !r.bind(target.Hash) {
 		return Finding{}, ErrChanged
 	}
-	r.hash, r.seen = target.Hash, true
 
 	looking, cancel := context.WithTimeout(ctx, n.Timeout)
 	defer cancel()
@@ -154,6 +239,23 @@ func (r *run) look(ctx context.Context, n Named) (Finding, error) {
 		return Finding{Reason: fmt.Sprintf("could not ask: %s", err), Figures: finding.Figures}, nil
 	}
 	return finding, nil
+}
+
+// bind says whether the candidate still is the one that was looked at first.
+func (r *run) bind(hash string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen && r.hash != hash {
+		return false
+	}
+	r.hash, r.seen = hash, true
+	return true
+}
+
+func (r *run) bound() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.hash
 }
 
 // withDefaults fills what a gate made without DecodeNamed left out.

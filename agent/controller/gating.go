@@ -28,7 +28,7 @@ func (j job) gate(ctx context.Context) {
 		if before.Verdict == records[i].Verdict && before.Reason == records[i].Reason {
 			return // no news: not worth a write
 		}
-		if p.Verdict == gates.Pass && i == len(list)-1 {
+		if p.Verdict == gates.Pass && !slices.ContainsFunc(records, func(r deployment.GateRecord) bool { return r.Verdict != gates.Pass.String() }) {
 			return // the decision itself carries it
 		}
 		j.say(deployment.Event{Kind: deployment.Progress, Gates: slices.Clone(records)})

@@ -130,6 +130,18 @@ func (d *Decoder) Found(name string) hcl.Blocks {
 	return d.blocks.OfType(name)
 }
 
+// InOrder returns the blocks of several types as they stand in the file.
+func (d *Decoder) InOrder(names ...string) hcl.Blocks {
+	var found hcl.Blocks
+	for _, block := range d.blocks {
+		if slices.Contains(names, block.Type) {
+			found = append(found, block)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *hcl.Block) int { return cmp.Compare(a.DefRange.Start.Byte, b.DefRange.Start.Byte) })
+	return found
+}
+
 // Range is where the attribute's value stands, or where it would have to.
 func (d *Decoder) Range(name string) hcl.Range {
 	if attr, ok := d.attrs[name]; ok {

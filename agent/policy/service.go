@@ -11,7 +11,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
-	"github.com/tealdeploy/teal/gates"
 )
 
 // decodeService reads one service block over the defaults.
@@ -35,6 +34,7 @@ func decodeService(block *hcl.Block, eval *hcl.EvalContext, filename string, rea
 		d.Block(section.name)
 	}
 	d.Blocks("gate", "kind", "name")
+	d.Blocks("parallel")
 	d.Decode(block.Body)
 	s.check(d, &p)
 
@@ -43,12 +43,7 @@ func decodeService(block *hcl.Block, eval *hcl.EvalContext, filename string, rea
 			d.Append(section.decode(inner.Body, eval))
 		}
 	}
-	gateNames := unique{}
-	for _, inner := range d.Found("gate") {
-		named, diags := gates.DecodeNamed(inner, eval)
-		d.Append(append(diags, gateNames.add("gate", inner)...))
-		p.Gates = append(p.Gates, named)
-	}
+	d.Append(decodeGates(d.InOrder("gate", "parallel"), &p, eval))
 	diags := d.Diagnostics()
 	if diags.HasErrors() {
 		return nil, diags
