@@ -22,7 +22,7 @@ type bench struct {
 	site  *world.Site
 	log   io.Writer
 
-	floor *floor
+	floor *world.Floor
 	swap  *subject // watch and soak of no length: a cutover is over at once
 	back  *subject // watched for hours: a rollback is always possible
 	ill   *subject // the same, taken back by Consul's health
@@ -50,7 +50,7 @@ func (b *bench) lay(ctx context.Context) (err error) {
 	if _, err = b.site.StartAgent(ctx, "a", world.AgentOptions{LogLevel: "info"}); err != nil {
 		return err
 	}
-	if b.floor, err = newFloor(ctx, b.world); err != nil {
+	if b.floor, err = b.world.NewFloor(ctx); err != nil {
 		return err
 	}
 	long := world.Service{Watch: 5 * time.Hour, KeepFailed: 5 * time.Hour}
@@ -155,19 +155,7 @@ func (s *subject) serving() deployment.Colour { return deployment.Colour(s.Follo
 // arrival waits until the data plane has the route to a colour, and tells
 // since when.
 func (s *subject) arrival(ctx context.Context, to deployment.Colour, after time.Time) (time.Time, error) {
-	return arrival(ctx, s.Traffic, string(to), after)
-}
-
-func arrival(ctx context.Context, t *world.Traffic, subset string, after time.Time) (time.Time, error) {
-	if err := t.Serves(ctx, subset, 1); err != nil {
-		return time.Time{}, err
-	}
-	routes := t.Routes()
-	last := routes[len(routes)-1]
-	if last.Subset != subset || last.At.Before(after) {
-		return time.Time{}, fmt.Errorf("the data plane has had the route to %s since %s, before it was asked for", last.Subset, last.At)
-	}
-	return last.At, nil
+	return s.Arrival(ctx, string(to), after)
 }
 
 func (b *bench) close() error {

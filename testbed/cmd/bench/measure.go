@@ -74,7 +74,7 @@ func (b *bench) one(ctx context.Context, k kind, prepared chan error) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	bare, err := b.floor.sample(ctx)
+	bare, err := b.floor.Sample(ctx)
 	if err != nil {
 		return err
 	}

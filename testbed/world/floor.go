@@ -1,4 +1,4 @@
-package main
+package world
 
 import (
 	"context"
@@ -6,23 +6,23 @@ import (
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
-
-	"github.com/tealdeploy/teal/testbed/world"
 )
 
-// floor is a service that nobody but the bench routes: two subsets, a router,
-// and an instance of each colour that no check watches.
-type floor struct {
-	*world.Traffic
-	world *world.World
+// Floor is what a measured cutover is held against: a service that nobody but
+// the bench routes, with two subsets, a router, and an instance of each colour
+// that no check watches.
+type Floor struct {
+	*Traffic
+	world *World
 	index uint64 // of the router
 	now   string
 }
 
 const floorService = "bench-floor"
 
-func newFloor(ctx context.Context, w *world.World) (*floor, error) {
-	f := &floor{world: w, now: "blue"}
+// NewFloor registers it and waits until the data plane has its route.
+func (w *World) NewFloor(ctx context.Context) (*Floor, error) {
+	f := &Floor{world: w, now: "blue"}
 	client := w.ConsulClient()
 	for i, colour := range []string{"blue", "green"} {
 		err := client.Agent().ServiceRegister(&consulapi.AgentServiceRegistration{
@@ -52,14 +52,14 @@ func newFloor(ctx context.Context, w *world.World) (*floor, error) {
 		return nil, err
 	}
 	var err error
-	if f.Traffic, err = w.NewTraffic(floorService, world.TrafficOptions{}); err != nil {
+	if f.Traffic, err = w.NewTraffic(floorService, TrafficOptions{}); err != nil {
 		return nil, err
 	}
 	return f, f.Serves(ctx, "blue", 1)
 }
 
 // router has the routes that Teal's have.
-func (f *floor) router(active string) *consulapi.ServiceRouterConfigEntry {
+func (f *Floor) router(active string) *consulapi.ServiceRouterConfigEntry {
 	e := &consulapi.ServiceRouterConfigEntry{Kind: consulapi.ServiceRouter, Name: floorService}
 	for _, colour := range []string{"blue", "green"} {
 		e.Routes = append(e.Routes, consulapi.ServiceRoute{
@@ -76,7 +76,7 @@ func (f *floor) router(active string) *consulapi.ServiceRouterConfigEntry {
 	return e
 }
 
-func (f *floor) read() error {
+func (f *Floor) read() error {
 	e, _, err := f.world.ConsulClient().ConfigEntries().Get(consulapi.ServiceRouter, floorService, nil)
 	if err == nil {
 		f.index = e.GetModifyIndex()
@@ -84,9 +84,9 @@ func (f *floor) read() error {
 	return err
 }
 
-// sample is one bare compare-and-set, with the index known beforehand as it is
+// Sample is one bare compare-and-set, with the index known beforehand as it is
 // to Teal, until the route is at the data plane.
-func (f *floor) sample(ctx context.Context) (time.Duration, error) {
+func (f *Floor) Sample(ctx context.Context) (time.Duration, error) {
 	f.now = map[string]string{"blue": "green", "green": "blue"}[f.now]
 	entry := f.router(f.now)
 	began := time.Now()
@@ -94,7 +94,7 @@ func (f *floor) sample(ctx context.Context) (time.Duration, error) {
 	if err != nil || !ok {
 		return 0, fmt.Errorf("floor: compare-and-set of the router: %t, %w", ok, err)
 	}
-	at, err := arrival(ctx, f.Traffic, f.now, began)
+	at, err := f.Arrival(ctx, f.now, began)
 	if err != nil {
 		return 0, err
 	}
