@@ -104,6 +104,6 @@ func (j *comparingJudge) inSequence() Judgement {
 		limit, who = j.bar.instance, " of instance "+alone
 	}
 	out.Reason = fmt.Sprintf("%s; the previous colour's share was %s (of %s requests), and evidence%s against %s is %.3g (%.0f is proof)",
-		j.words(out, rate), percent(j.bar.share), amount(j.past.Requests), who, percent(limit), odds, math.Exp(proof))
+		j.said(out, rate), percent(j.bar.share), amount(j.past.Requests), who, percent(limit), odds, math.Exp(proof))
 	return out
 }

@@ -10,7 +10,7 @@ import (
 // Label values come from whoever sends requests: an instance that makes up new
 // ones for ever is begun anew rather than remembered for ever.
 func TestCountersOfEverNewSeriesAreBounded(t *testing.T) {
-	c := counters{metric: "m", labels: usualLabels, bad: regexp.MustCompile("^5..$"), known: map[string]*standing{}}
+	c := counters{newStandings("m"), usualLabels, regexp.MustCompile("^5..$")}
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	const each = 1000
 	for i := range 2 * maxRemembered / each {

@@ -14,7 +14,7 @@ import (
 
 func TestDecodeMistakes(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
-		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors.`},
+		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors, kv, latency, nomad, volume.`},
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
 		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
@@ -40,6 +40,26 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"errors\" \"e\" {\npath = \"/metrics#x\"\n}", `"/metrics#x" is not a path and query of a URL.`},
 		{"trigger \"errors\" \"e\" {\nport = 70000\n}", "There is no port 70000; it must be between 1 and 65535."},
 		{"trigger \"errors\" \"e\" {\nport = \"my port\"\n}", `"my port" is neither a number nor a key of a service's meta.`},
+		{"trigger \"latency\" \"l\" {\nquantile = 1\n}", "A quantile is between 0 and 1, such as 0.5, 0.95 or 0.99."},
+		{"trigger \"latency\" \"l\" {\nmetric = \"took_seconds_bucket\"\n}", "took_seconds_bucket is one of a histogram's series; name the histogram itself: took_seconds."},
+		{"trigger \"latency\" \"l\" {\nmetric = \"rate(x[1m])\"\n}", "Selectors and functions are not understood here"},
+		{"trigger \"latency\" \"l\" {\nabove = \"1s\"\nratio = 2\n}", "ratio is no part of judging by above"},
+		{"trigger \"latency\" \"l\" {\nratio = 2\ntolerance = 0.1\n}", "tolerance is no part of judging by ratio"},
+		{"trigger \"latency\" \"l\" {\nquantile = 0.5\ntolerance = 0.5\n}", "tolerance must be less than the quantile, 0.5."},
+		{"trigger \"latency\" \"l\" {\nunit = \"us\"\n}", `"us" is not known`},
+		{"trigger \"latency\" \"l\" {\nabove = \"0s\"\n}", `"0s" must be greater than zero`},
+		{"trigger \"latency\" \"l\" {\nwindow = \"1ms\"\n}", "it must be between 1s and 24h."},
+		{"trigger \"latency\" \"l\" {\npath = \"metrics\"\n}", "it must begin with a slash."},
+		{"trigger \"volume\" \"v\" {\nbelow = 5\nabove = 5\n}", "Fewer than 5 (below) is bad, and more than 5 (above) is: nothing is left that is good."},
+		{"trigger \"volume\" \"v\" {\nbelow = 5\nbelow_ratio = 0.5\n}", "below_ratio is no part of judging by requests a second (below, above)."},
+		{"trigger \"volume\" \"v\" {\nbelow_ratio = 1\nabove_ratio = 1\n}", "Both ratios are 1: nothing is left that is good."},
+		{"trigger \"volume\" \"v\" {\nmetric = \"sum(x)\"\n}", "Selectors and functions are not understood here"},
+		{"trigger \"volume\" \"v\" {\nport = 0\n}", "There is no port 0; it must be between 1 and 65535."},
+		{`trigger "kv" "k" {}`, `The argument "key" is required`},
+		{"trigger \"kv\" \"k\" {\nkey = \"verdicts/{service}\"\n}", `a word about this version would judge the next one too; name the version in it`},
+		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
+		{"trigger \"kv\" \"k\" {\nkey = \"v/{version}\"\nabsent = \"bad\"\n}", `"bad" is not known`},
+		{"trigger \"nomad\" \"n\" {\nrestarts = -1\n}", "-1 is too small"},
 	} {
 		_, diags := decode(c.src)
 		if len(diags) != 1 || !strings.Contains(diags[0].Detail, c.want) {
@@ -97,10 +117,24 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
 			"window": `"31s"`, "path": `"/m"`, "port": "9100",
 		},
+		"latency": {
+			"metric": `"x"`, "unit": `"ms"`, "quantile": "0.95", "above": `"1s"`, "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+		},
+		"nomad": {"restarts": "3", "oom": "1", "failed": "1"},
+		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
+		"volume": {
+			"metric": `"x"`, "below": "1", "above": "2", "below_ratio": "0.5", "above_ratio": "2", "min_requests": "51",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+		},
 	}
 	for kind := range rollback.Kinds {
-		seen := map[string]string{text(kind, ""): "nothing"}
-		if text(kind, "") != text(kind, "# a comment") {
+		required := ""
+		if kind == "kv" {
+			required = "key = \"v/{version}\"\n"
+		}
+		seen := map[string]string{text(kind, required): "nothing"}
+		if text(kind, required) != text(kind, required+"\n# a comment") {
 			t.Errorf("%s: two readings differ", kind)
 		}
 		for _, name := range arguments(t, kind) {
@@ -108,7 +142,11 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s: no other value for %s here", kind, name)
 			}
-			got := text(kind, name+" = "+value)
+			also := required
+			if strings.HasPrefix(also, name+" ") {
+				also = ""
+			}
+			got := text(kind, also+name+" = "+value)
 			if same, ok := seen[got]; ok {
 				t.Errorf("%s: setting %s reads like setting %s: %s", kind, name, same, got)
 			}
@@ -121,10 +159,12 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 func arguments(t *testing.T, kind string) []string {
 	t.Helper()
 	_, diags := decode(fmt.Sprintf("trigger %q \"n\" {\nunheard_of = 1\n}", kind))
-	_, list, ok := strings.Cut(diags.Error(), "arguments ")
-	if !ok {
-		t.Fatal(diags)
+	for _, diag := range diags {
+		if _, list, ok := strings.Cut(diag.Detail, "arguments "); ok {
+			list, _, _ = strings.Cut(list, ".")
+			return strings.Split(list, ", ")
+		}
 	}
-	list, _, _ = strings.Cut(list, ".")
-	return strings.Split(list, ", ")
+	t.Fatal(diags)
+	return nil
 }

@@ -3,6 +3,7 @@ package rollback
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +18,19 @@ const minRead = 0.5
 type errorsJudge struct {
 	Errors
 	source   string
-	counters counters
+	counters counting
+	tells    []string // labels, one of which a series of the metric needs
+	words    words
 	window   window
 	now      time.Time
 	seen     sight
 	readings []reading // of the newest scrape
+}
+
+// words say what is held against a request.
+type words struct {
+	did    string // "5 % of requests …"
+	figure string // the figure's name
 }
 
 // sight is how much of the colour the newest scrape showed.
@@ -113,7 +122,7 @@ func (j *errorsJudge) judge(above float64) Judgement {
 		if rate > above {
 			out.Verdict = Bad
 		}
-		out.Reason = fmt.Sprintf("%s; up to %s is allowed", j.words(out, rate), percent(above))
+		out.Reason = fmt.Sprintf("%s; up to %s is allowed", j.said(out, rate), percent(above))
 	}
 	return out
 }
@@ -122,7 +131,7 @@ func (j *errorsJudge) judge(above float64) Judgement {
 func (j *errorsJudge) figures() (out Judgement, rate float64) {
 	requests, failed := j.window.sum(j.now)
 	out = Judgement{Figures: map[string]float64{
-		"requests": requests, "errors": failed, "min_requests": float64(j.MinRequests), "window_s": j.Window.Seconds(),
+		"requests": requests, j.words.figure: failed, "min_requests": float64(j.MinRequests), "window_s": j.Window.Seconds(),
 		"instances": float64(j.seen.serving), "read": float64(j.seen.read),
 	}}
 	if requests > 0 {
@@ -132,10 +141,10 @@ func (j *errorsJudge) figures() (out Judgement, rate float64) {
 	return out, rate
 }
 
-// words tell the figures.
-func (j *errorsJudge) words(out Judgement, rate float64) string {
-	return fmt.Sprintf("%s of requests failed (%s of %s within %s, %d of %d instances read)", percent(rate),
-		amount(out.Figures["errors"]), amount(out.Figures["requests"]), brief(j.Window), j.seen.read, j.seen.serving)
+// said tells the figures.
+func (j *errorsJudge) said(out Judgement, rate float64) string {
+	return fmt.Sprintf("%s of requests %s (%s of %s within %s, %d of %d instances read)", percent(rate), j.words.did,
+		amount(out.Figures[j.words.figure]), amount(out.Figures["requests"]), brief(j.Window), j.seen.read, j.seen.serving)
 }
 
 // blind says why there is nothing to judge by, if so.
@@ -148,8 +157,8 @@ func (j *errorsJudge) blind(out *Judgement) bool {
 	case float64(j.seen.read) < minRead*float64(j.seen.serving):
 		out.Reason = fmt.Sprintf("metrics of %d of %d instances could be read, and at least half are needed (%s)", j.seen.read, j.seen.serving, j.seen.why)
 	case j.seen.series && !j.seen.labelled:
-		out.Reason = fmt.Sprintf("%s has no label %s, and so does not tell which requests failed; it has %s",
-			j.Metric, strings.Join(j.counters.labels, " or "), orNone(j.seen.unlabelled))
+		out.Reason = fmt.Sprintf("%s has no label %s, and so does not tell which requests %s; it has %s",
+			j.Metric, strings.Join(j.tells, " or "), j.words.did, orNone(j.seen.unlabelled))
 	default:
 		return false
 	}
@@ -175,5 +184,6 @@ func percent(share float64) string {
 	return strconv.FormatFloat(100*share, 'g', 3, 64) + " %"
 }
 
-// amount writes a count: counters may hold fractions, but seldom do.
-func amount(n float64) string { return strconv.FormatFloat(n, 'f', -1, 64) }
+// amount writes a count: counters may hold fractions, but seldom do, and what is
+// reckoned between two bounds of a histogram is none.
+func amount(n float64) string { return strconv.FormatFloat(math.Round(n*100)/100, 'f', -1, 64) }

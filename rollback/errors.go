@@ -2,10 +2,8 @@ package rollback
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"regexp/syntax"
-	"strconv"
 	"strings"
 	"time"
 
@@ -89,12 +87,8 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// metaKey is what Consul takes as a key of a service's meta.
-var metaKey = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
-
 // validate reports values that are of the right type and cannot work.
 func (e Errors) validate(d *hclbody.Decoder) {
-	const notInNames = " \t\r\n{}()[]\"',="
 	switch {
 	case strings.ContainsAny(e.Metric, notInNames):
 		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric. Selectors and functions are not understood here; name the counter, such as \"http_requests_total\".", e.Metric)
@@ -116,20 +110,8 @@ func (e Errors) validate(d *hclbody.Decoder) {
 	if e.Tolerance >= 1 {
 		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can fail; tolerance must be less than 1.")
 	}
-	if e.Window < time.Second || e.Window > 24*time.Hour {
-		d.Errorf("window", "Wrong value for window", "The window of %s is out of range; it must be between 1s and 24h.", e.Window)
-	}
-	switch u, err := url.Parse("http://host" + e.Path); {
-	case !strings.HasPrefix(e.Path, "/"):
-		d.Errorf("path", "Invalid path", "path is %q; it must begin with a slash.", e.Path)
-	case err != nil || u.Fragment != "":
-		d.Errorf("path", "Invalid path", "%q is not a path and query of a URL.", e.Path)
-	}
-	if n, err := strconv.Atoi(e.Port); err == nil && (n < 1 || n > 65535) {
-		d.Errorf("port", "Invalid port", "There is no port %s; it must be between 1 and 65535.", e.Port)
-	} else if err != nil && e.Port != "" && !metaKey.MatchString(e.Port) {
-		d.Errorf("port", "Invalid port", "%q is neither a number nor a key of a service's meta.", e.Port)
-	}
+	validateWindow(d, e.Window)
+	validateEndpoint(d, e.Path, e.Port)
 }
 
 // Begin implements Trigger.
@@ -138,13 +120,15 @@ func (e Errors) Begin() Judge {
 	if e.Label != "" {
 		labels = []string{e.Label}
 	}
-	count := func() counters {
-		return counters{metric: e.Metric, labels: labels, bad: e.Bad, known: map[string]*standing{}}
+	count := func() counting {
+		return &counters{newStandings(e.Metric), labels, e.Bad}
 	}
 	j := &errorsJudge{
 		Errors:   e,
 		source:   e.source().Key(),
 		counters: count(),
+		tells:    labels,
+		words:    words{"failed", "errors"},
 		window:   window{length: e.Window},
 	}
 	if e.By == ByAbove {

@@ -27,6 +27,10 @@ type Past struct {
 	Spread spread `json:"spread"`
 	// Each instance's own share, for the worst of them.
 	Each map[string]Counted `json:"each,omitempty"`
+	// Seconds are, of a volume trigger, the time in which the requests came.
+	Seconds float64 `json:"seconds,omitempty"`
+	// Bounds are, of a latency trigger, the baselines by limit.
+	Bounds []Bound `json:"bounds,omitempty"`
 }
 
 // Counted is what one instance has counted.
@@ -84,7 +88,7 @@ func (p *Past) bar(tolerance float64) bar {
 // pastReader reads the previous colour's counters.
 type pastReader struct {
 	Past
-	counters counters
+	counters counting
 }
 
 // read takes what the previous colour's instances said. Before the cutover all

@@ -45,6 +45,12 @@ type Observation struct {
 
 	// PreviousScrapes holds the same of the previous colour's instances.
 	PreviousScrapes map[string][]Scrape
+
+	// Answers holds what was heard for Asking triggers, by their names. One that
+	// is not in it has had no new answer since the last observation.
+	Answers map[string]Answer
+	// Answer is the one for the trigger at hand; a Watch puts it in.
+	Answer *Answer
 }
 
 // Scrape is one instance's answer: counter values by series, or an error.
@@ -127,4 +133,8 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics)
 var Kinds = map[string]Kind{
 	HealthKind: decodeHealth,
 	"errors":   decodeErrors,
+	"kv":       decodeKV,
+	"latency":  decodeLatency,
+	"nomad":    decodeNomad,
+	"volume":   decodeVolume,
 }

@@ -91,6 +91,10 @@ func (w *Watch) Observe(o Observation) Decision {
 	var fine, unknown []string
 	for i := range w.judged {
 		t := &w.judged[i]
+		o.Answer = nil
+		if a, ok := o.Answers[t.name]; ok {
+			o.Answer = &a
+		}
 		j := t.judge.Observe(o) // every one sees every observation, whatever the others say
 		switch j.Verdict {
 		case Bad:

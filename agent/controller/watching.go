@@ -64,13 +64,18 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 	beside.Go(func() { j.scrapeEvery(ctx, interval, sources(triggers), scrapes) })
 	previous := make(chan map[string][]rollback.Scrape)
 	beside.Go(func() { j.scrapePrevious(ctx, interval, sources(triggers), previous) })
+	answers := make(chan heard)
+	j.askOthers(ctx, &beside, triggers, answers)
 	var fresh, before map[string][]rollback.Scrape
+	var said map[string]rollback.Answer
 
 	for {
 		v, changed := j.feed.now()
 		if v.known {
 			guard.look(ctx, v)
-			verdict := w.Observe(j.observation(v, fresh, before))
+			seen := j.observation(v, fresh, before)
+			seen.Answers, said = said, nil // an answer comes once: none is lost
+			verdict := w.Observe(seen)
 			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict, good, &warned) {
 				return
 			}
@@ -85,6 +90,8 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 		case <-changed:
 		case fresh = <-scrapes:
 		case before = <-previous:
+		case h := <-answers:
+			said = gathered(said, h)
 		case <-over.C:
 			ended = true
 		}

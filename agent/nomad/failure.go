@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -49,6 +50,24 @@ func broken(t *api.TaskState) bool {
 	return slices.ContainsFunc(t.Events, func(e *api.TaskEvent) bool {
 		return e != nil && slices.Contains(failing, e.Type) && !harmless(e)
 	})
+}
+
+// outOfMemory is when a task was last killed for want of memory.
+func outOfMemory(tasks map[string]*api.TaskState) (last time.Time) {
+	for _, t := range tasks {
+		if t == nil {
+			continue
+		}
+		for _, e := range t.Events {
+			if e == nil || e.Type != api.TaskTerminated || e.Details["oom_killed"] != "true" {
+				continue
+			}
+			if at := time.Unix(0, e.Time); at.After(last) {
+				last = at
+			}
+		}
+	}
+	return last
 }
 
 func harmless(e *api.TaskEvent) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -38,7 +39,13 @@ type Alloc struct {
 	Status   string // Nomad's client status
 	Healthy  bool
 	Restarts uint64
+	OOM      time.Time // one of its tasks was last killed for want of memory; zero: never, as far as is known
 	Failures []string // its tasks' latest events, in Nomad's own words
+}
+
+// Failed says whether the allocation has come to a bad end.
+func (a Alloc) Failed() bool {
+	return a.Status == api.AllocClientStatusFailed || a.Status == api.AllocClientStatusLost
 }
 
 // Rollout is Nomad's own deployment of the job's present version.
@@ -110,9 +117,9 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 				alloc.Restarts += t.Restarts
 			}
 		}
-		alloc.Failures = failures(a.TaskStates)
+		alloc.Failures, alloc.OOM = failures(a.TaskStates), outOfMemory(a.TaskStates)
 		switch {
-		case a.ClientStatus == api.AllocClientStatusFailed, a.ClientStatus == api.AllocClientStatusLost:
+		case alloc.Failed():
 			s.Failed++
 		case a.DesiredStatus != api.AllocDesiredStatusRun:
 			continue

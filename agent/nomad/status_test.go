@@ -165,3 +165,23 @@ func TestPlacementSaysWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// Nomad tells of a task that was killed for want of memory in its events.
+func TestOutOfMemory(t *testing.T) {
+	job, allocs, d := running()
+	event := func(at int64, killed string) *api.TaskEvent {
+		return &api.TaskEvent{Type: api.TaskTerminated, Time: at, Details: map[string]string{"oom_killed": killed, "exit_code": "137"}}
+	}
+	allocs[0].TaskStates = map[string]*api.TaskState{
+		"web":  {Events: []*api.TaskEvent{event(10, "true"), event(30, "true"), nil, event(40, "false")}},
+		"side": {Events: []*api.TaskEvent{event(20, "true")}},
+		"none": nil,
+	}
+	s := Status(job, allocs, d, nil)
+	if got := s.Allocs[0].OOM.UnixNano(); got != 30 {
+		t.Errorf("last killed at %d, want 30", got)
+	}
+	if !s.Allocs[1].OOM.IsZero() {
+		t.Errorf("another one was killed at %s", s.Allocs[1].OOM)
+	}
+}

@@ -58,6 +58,8 @@ func readDocs(t *testing.T) map[string]documented {
 var needed = map[string]string{
 	"service.job": `"api.nomad.hcl"`,
 	"probe.url":   `"http://edge/"`,
+
+	`trigger "kv".key`: `"verdicts/{version}"`,
 }
 
 // body writes a section's documented defaults, or only what is required.

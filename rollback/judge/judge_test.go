@@ -34,10 +34,16 @@ type contestant struct {
 	begin func() method
 }
 
-// sequential is the name of Teal's default.
-const sequential = "teal sequential"
+// The names of Teal's defaults.
+const (
+	sequential        = "teal sequential"
+	latencySequential = "teal latency"
+)
 
-func contestants() ([]contestant, error) {
+func contestants(s Scenario) ([]contestant, error) {
+	if s.greenTook != nil {
+		return byLatency()
+	}
 	out := []contestant{
 		{"script: 5 % every 30 s", func() method { return &loop{every: 30, times: 1, limit: 0.05} }},
 		{"1.5 × baseline every 30 s", func() method { return &ratio{every: 30, times: 1.5} }},
@@ -54,15 +60,46 @@ func contestants() ([]contestant, error) {
 		{"teal sequential, begun anew", "", false},
 		{sequential, "", true},
 	} {
-		triggers, err := declared(t.body)
+		c, err := product(t.name, "errors", t.body, t.prepared)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, contestant{t.name, func() method {
-			return &teal{watch: rollback.NewWatch(triggers), prepared: t.prepared}
-		}})
+		out = append(out, c)
 	}
 	return out, nil
+}
+
+// byLatency are the methods that judge how long requests take.
+func byLatency() ([]contestant, error) {
+	out := []contestant{
+		{"p99 above 0.5 s, 30 s", func() method { return &slower{every: 30, inARow: 1, limit: 0.5} }},
+		{"p99 1.5 × baseline, 30 s", func() method { return &slower{every: 30, inARow: 1, times: 1.5} }},
+		{"p99 1.5 ×, 3 in a row, 10 s", func() method { return &slower{every: 10, inARow: 3, times: 1.5} }},
+	}
+	for _, t := range []struct {
+		name, body string
+		prepared   bool
+	}{
+		{"teal latency above = 500ms", `above = "500ms"`, true},
+		{"teal latency ratio = 1.5", "ratio = 1.5", true},
+		{"teal latency, begun anew", "", false},
+		{latencySequential, "", true},
+	} {
+		c, err := product(t.name, "latency", t.body, t.prepared)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// product is Teal's own watch with one trigger.
+func product(name, kind, body string, prepared bool) (contestant, error) {
+	triggers, err := declared(kind, body)
+	return contestant{name, func() method {
+		return &teal{watch: rollback.NewWatch(triggers), prepared: prepared}
+	}}, err
 }
 
 // Run puts methods to a scenario so many times. The same seed makes the
@@ -139,10 +176,14 @@ func once(s Scenario, list []contestant, random *rand.Rand) []int {
 		methods[m] = c.begin()
 	}
 
+	var blueTook func(int, int) took
+	if s.greenTook != nil {
+		blueTook = func(int, int) took { return s.blueTook }
+	}
 	var past []second
 	for i := -life; i < 0; i++ {
 		before := total(t.count)
-		t.second(i, s.blueRate, s.blue)
+		t.second(i, s.blueRate, s.blue, blueTook)
 		now := total(t.count)
 		past = append(past, grown(before, now, true))
 		if i < -gated {
@@ -169,7 +210,7 @@ func once(s Scenario, list []contestant, random *rand.Rand) []int {
 	for now := 0; now <= watch; now++ {
 		before := total(t.count)
 		if now > 0 {
-			t.second(now, s.greenRate, s.green)
+			t.second(now, s.greenRate, s.green, s.greenTook)
 		}
 		var unread []int
 		for i := range s.instances {
@@ -209,6 +250,9 @@ func total(count []tally) (out tally) {
 	for _, c := range count {
 		out.requests += c.requests
 		out.errors += c.errors
+		for i := range c.took {
+			out.took[i] += c.took[i]
+		}
 	}
 	return out
 }
@@ -216,5 +260,9 @@ func total(count []tally) (out tally) {
 // grown is what was counted between two moments. Where a restart makes it
 // negative, nothing is known to have been.
 func grown(before, now tally, read bool) second {
-	return second{read, float64(max(0, now.requests-before.requests)), float64(max(0, now.errors-before.errors))}
+	s := second{read: read, requests: float64(max(0, now.requests-before.requests)), errors: float64(max(0, now.errors-before.errors))}
+	for i := range s.took {
+		s.took[i] = max(0, now.took[i]-before.took[i])
+	}
+	return s
 }

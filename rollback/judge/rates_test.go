@@ -51,7 +51,7 @@ func TestErrorRates(t *testing.T) {
 // measure puts the methods of these names, or all, to a scenario.
 func measure(t *testing.T, s Scenario, runs int, names ...string) []Cell {
 	t.Helper()
-	list, err := contestants()
+	list, err := contestants(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +67,12 @@ func short(t *testing.T) {
 	most := map[string]float64{ // p50 in seconds
 		"0.1 → 0.5 %": 90, "1 → 2 %": 60, "0 → 5 %": 3, "100 % errors": 4, "a leak after 10 minutes": 40,
 		"one instance of ten fails a tenth": 10, "0.1 → 20 % at 1 request a second": 45,
+		"latency: p99 doubled": 15, "latency: all 1.5 times as slow": 30, "latency: p99 doubles after 10 minutes": 30,
+		"latency: one instance of ten twice as slow": 60,
 	}
 	for _, s := range Scenarios() {
 		const runs = 20
-		for _, c := range measure(t, s, runs, sequential) {
+		for _, c := range measure(t, s, runs, sequential, latencySequential) {
 			bound, judged := most[s.Name]
 			switch {
 			case c.False > 1, c.False > 0 && s.Name != "rare and hard bursts":

@@ -29,6 +29,11 @@ type Scenario struct {
 	unread func(r *rand.Rand, second int) bool
 	// restart is how often, in seconds, an instance's counters begin anew.
 	restart int
+
+	// How long requests take, in the scenarios that are about it; of the others
+	// nothing is known.
+	blueTook  took
+	greenTook func(second, instance int) took
 }
 
 // gusts are troubles that pass: every so many seconds, on average, something
@@ -37,6 +42,7 @@ type Scenario struct {
 type gusts struct {
 	every, length int
 	share         float64
+	slower        float64 // times as long as usual do requests take
 }
 
 func always(share float64) func(int, int) float64 {
@@ -94,11 +100,11 @@ func Scenarios() []Scenario {
 	more := regression("bursty and 1 % more", 0.001, 0.011)
 	more.bursts = bursty.bursts
 
-	return []Scenario{
+	return append([]Scenario{
 		healthy("steady", 0.001), healthy("steady at 3 %", 0.03), bursty, rare, sparse, day, zero, away, flaky,
 		regression("0.1 → 0.5 %", 0.001, 0.005), regression("1 → 2 %", 0.01, 0.02), regression("0 → 5 %", 0, 0.05),
 		regression("100 % errors", 0.001, 1), leak, broken, quiet, more,
-	}
+	}, latencies()...)
 }
 
 // traffic makes up a scenario's requests, second by second.
@@ -110,12 +116,15 @@ type traffic struct {
 }
 
 // tally is what one instance has counted.
-type tally struct{ requests, errors int }
+type tally struct {
+	requests, errors int
+	took             durations
+}
 
 // second lets a second pass: every instance counts some more.
-func (t *traffic) second(second int, rate func(int) float64, share func(int, int) float64) {
+func (t *traffic) second(second int, rate func(int) float64, share func(int, int) float64, took func(int, int) took) {
 	requests := rate(second)
-	more := 0.0
+	more, slower := 0.0, 1.0
 	if g := t.bursts; g.every > 0 {
 		requests *= 0.5 + t.random.Float64()
 		if t.burst == 0 && t.random.IntN(g.every) == 0 {
@@ -123,13 +132,16 @@ func (t *traffic) second(second int, rate func(int) float64, share func(int, int
 		}
 		if t.burst > 0 {
 			t.burst--
-			more = g.share
+			more, slower = g.share, max(1, g.slower)
 		}
 	}
 	for i := range t.count {
 		n := poisson(t.random, requests/float64(t.instances))
 		t.count[i].requests += n
 		t.count[i].errors += binomial(t.random, n, min(1, share(second, i)+more))
+		if took != nil {
+			t.count[i].took.draw(t.random, n, took(second, i).times(slower))
+		}
 		if t.restart > 0 && t.random.IntN(t.restart) == 0 {
 			t.count[i] = tally{}
 		}

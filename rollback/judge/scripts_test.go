@@ -11,6 +11,7 @@ import (
 type second struct {
 	read             bool // the metrics were there
 	requests, errors float64
+	took             durations
 }
 
 // method judges one watch.

@@ -24,15 +24,15 @@ type look struct {
 	before   []rollback.Scrape
 }
 
-// teal is the product's own watch, with one errors trigger as a policy has it.
+// teal is the product's own watch, with one trigger as a policy has it.
 type teal struct {
 	watch    *rollback.Watch
 	prepared bool
 }
 
 // declared reads the body of a trigger, once for all watches.
-func declared(body string) ([]rollback.Named, error) {
-	file, diags := hclsyntax.ParseConfig([]byte("trigger \"errors\" \"http-5xx\" {\n"+body+"\n}"), "watch.hcl", hcl.InitialPos)
+func declared(kind, body string) ([]rollback.Named, error) {
+	file, diags := hclsyntax.ParseConfig([]byte(fmt.Sprintf("trigger %q \"judged\" {\n%s\n}", kind, body)), "watch.hcl", hcl.InitialPos)
 	if diags.HasErrors() {
 		return nil, diags
 	}
@@ -93,6 +93,9 @@ func answers(at time.Time, instances []deployment.Instance, count []tally, unrea
 			{Labels: good, Value: float64(count[i].requests - count[i].errors)},
 			{Labels: failed, Value: float64(count[i].errors)},
 		}}
+		if count[i].took != (durations{}) {
+			out[i].Families["http_request_duration_seconds_bucket"] = count[i].took.family()
+		}
 	}
 	return out
 }

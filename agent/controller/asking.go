@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// heard is what somebody answered to a trigger.
+type heard struct {
+	trigger string
+	answer  rollback.Answer
+}
+
+// askOthers puts the questions of triggers, each for itself, so that one who
+// hangs delays nobody, and hands on what is answered.
+func (j job) askOthers(ctx context.Context, beside *sync.WaitGroup, triggers []rollback.Named, out chan<- heard) {
+	for _, t := range triggers {
+		asking, ok := t.Trigger.(rollback.Asking)
+		if !ok {
+			continue
+		}
+		tell := func(a rollback.Answer) {
+			a.At = time.Now()
+			select {
+			case out <- heard{t.Name, a}:
+			case <-ctx.Done():
+			}
+		}
+		switch q := asking.Question().(type) {
+		case rollback.Allocations:
+			beside.Go(func() { j.followAllocations(ctx, tell) })
+		case rollback.KVKey:
+			beside.Go(func() { j.followKey(ctx, q.Key, tell) })
+		}
+	}
+}
+
+// subject is whom the triggers of the watch are about.
+func (j job) subject() rollback.Subject {
+	return rollback.Subject{Service: j.l.svc, Colour: j.d.To, Version: j.d.Candidate.Version}
+}
+
+// followKey tells what a key says, at once and after each change.
+func (j job) followKey(ctx context.Context, template string, tell func(rollback.Answer)) {
+	key, err := j.subject().Fill(template)
+	if err != nil {
+		tell(rollback.Answer{Err: err})
+		return
+	}
+	_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+		asking, cancel := context.WithTimeout(ctx, freshEvery)
+		defer cancel()
+		pair, next, err := j.l.t.c.cfg.Store.Get(asking, key, index)
+		if ctx.Err() == nil && index > 0 && errors.Is(err, context.DeadlineExceeded) {
+			return 0, nil // nothing new was told for long: look
+		}
+		a := rollback.Answer{Key: key, Err: err}
+		if err == nil && pair != nil {
+			text := string(pair.Value)
+			a.Text = &text
+		}
+		tell(a)
+		return next, err
+	})
+}
+
+// followAllocations tells how the candidate's allocations fare, at once and after
+// each change. While Nomad is away it says so, and asks again.
+func (j job) followAllocations(ctx context.Context, tell func(rollback.Answer)) {
+	slot := j.rec.Slots[j.d.To]
+	client := j.l.t.c.cfg.Nomad(slot.Region)
+	var pause consul.Backoff
+	for ctx.Err() == nil {
+		err := client.WatchJob(ctx, slot.Namespace, slot.Job, func(s nomad.JobStatus) bool {
+			pause.Reset()
+			tell(rollback.Answer{Allocations: allocations(s)})
+			return false
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		tell(rollback.Answer{Err: err})
+		pause.Wait(ctx)
+	}
+}
+
+// allocations are those of a job as triggers know them.
+func allocations(s nomad.JobStatus) []rollback.Allocation {
+	var out []rollback.Allocation
+	for _, a := range s.Allocs {
+		out = append(out, rollback.Allocation{
+			ID: a.ID, Node: a.Node, Failed: a.Failed(), Restarts: a.Restarts, OOM: a.OOM,
+			Words: strings.Join(a.Failures, ", "),
+		})
+	}
+	return out
+}
+
+// gathered keeps answers until they can be looked at.
+func gathered(before map[string]rollback.Answer, h heard) map[string]rollback.Answer {
+	out := maps.Clone(before)
+	if out == nil {
+		out = map[string]rollback.Answer{}
+	}
+	out[h.trigger] = h.answer
+	return out
+}

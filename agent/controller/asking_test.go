@@ -1,0 +1,98 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+)
+
+// watchedBy is quick with a longer watch that has a trigger.
+func watchedBy(trigger string) string {
+	return strings.Replace(quick, `watch  { for = "10s" }`, fmt.Sprintf("watch {\n for = \"1m\"\n trigger %s\n }", trigger), 1)
+}
+
+func (w *world) writes(key, value string) {
+	w.Helper()
+	if _, err := w.people.Txn(w.Context(), consulapi.KVTxnOps{{Verb: consulapi.KVSet, Key: key, Value: []byte(value)}}); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// backFor waits for a rollback and wants its reason.
+func (w *world) backFor(reason string) {
+	w.Helper()
+	rec := w.until(time.Minute, "rolled back", func(r deployment.Service) bool {
+		return r.Deployment != nil && r.Deployment.State == deployment.Done
+	})
+	if d := rec.Deployment; d.Outcome != deployment.RolledBack || !strings.Contains(d.Reason, reason) {
+		w.Errorf("%s %q, want it back for %q", d.Outcome, d.Reason, reason)
+	}
+	w.serves(deployment.Blue)
+}
+
+// Another system's word in a key of Consul takes traffic back; one about another
+// version does not.
+func TestKeyTakesTrafficBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.writes("verdicts/api/1.9.0", "no: of another version")
+		w.policy("2.0.0", watchedBy("\"kv\" \"sales\" {\n key = \"verdicts/{service}/{version}\"\n absent = \"fine\"\n }"))
+		w.state("2.0.0", deployment.Watching)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		w.serves(deployment.Green)
+		w.writes("verdicts/api/2.0.0", "no: orders have halved")
+		w.backFor("trigger sales: key verdicts/api/2.0.0 says bad: orders have halved")
+	})
+}
+
+// A key that nobody writes holds the watch at its end, until a person accepts that.
+func TestKeyThatNobodyWrites(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"kv\" \"sales\" {\n key = \"verdicts/{version}\"\n }"))
+		rec := w.until(3*time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		if want := "there is no key verdicts/2.0.0 yet"; !strings.Contains(rec.Held.Reason, want) {
+			t.Errorf("held for %q, want %q", rec.Held.Reason, want)
+		}
+		w.serves(deployment.Green)
+		w.obeyed(kv.Resume, "")
+		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool { return r.Deployment != nil && r.Deployment.State == deployment.Soaking })
+	})
+}
+
+// What Nomad sees takes traffic back while Consul still sees enough instances.
+func TestNomadTakesTrafficBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"nomad\" \"allocations\" {}"))
+		w.state("2.0.0", deployment.Watching)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		w.nomad.Fail("", "api-green", 1, "No space left on device")
+		w.backFor("1 allocation failed")
+	})
+}
+
+// A Nomad that is away during the watch holds nothing that it has seen before,
+// and sends nothing back.
+func TestNomadAwayDuringTheWatch(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"nomad\" \"allocations\" {}"))
+		w.state("2.0.0", deployment.Watching)
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		w.nomad.SetAway(true)
+		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool { return r.Deployment != nil && r.Deployment.State == deployment.Soaking })
+		w.serves(deployment.Green)
+		w.nomad.SetAway(false)
+	})
+}

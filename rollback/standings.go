@@ -1,0 +1,123 @@
+package rollback
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxCounter is the greatest count a float64 holds to the unit. What is
+	// beyond it was not counted.
+	maxCounter = 1 << 53
+	// maxRemembered bounds what is remembered of an instance.
+	maxRemembered = 40_000 // series
+)
+
+// standings knows where each instance's counters of one metric stood, and tells by
+// how much they have grown.
+type standings struct {
+	metric string
+	known  map[string]*standing
+}
+
+func newStandings(metric string) standings {
+	return standings{metric, map[string]*standing{}}
+}
+
+// standing is where one instance's counters stood when last read.
+type standing struct {
+	at     time.Time          // of the scrape
+	listed time.Time          // when the instance was last among the scraped
+	values map[string]float64 // by labels
+}
+
+// read takes a scrape and tells by how much each series that counts has grown. Of
+// an instance that was never read before it tells what they hold: that is only
+// where counting starts, for nobody knows when it counted what it had. A series
+// that turns up later starts from zero, for counters are made when they are first
+// needed. One that is smaller than it was has started anew.
+//
+// A scrape that cannot be believed is an error, and changes nothing.
+func (c *standings) read(s Scrape, now time.Time, counts func(labels map[string]string) bool) (grown []Series, first bool, err error) {
+	if s.Err != nil {
+		return nil, false, s.Err
+	}
+	family := s.Families[c.metric]
+	values := make(map[string]float64, len(family))
+	labels := make(map[string]map[string]string, len(family))
+	for _, series := range family {
+		key := identity(series.Labels)
+		if _, ok := values[key]; ok {
+			return nil, false, fmt.Errorf("%s%s is there twice", c.metric, key)
+		}
+		if v := series.Value; math.IsNaN(v) || v < 0 || v > maxCounter {
+			return nil, false, fmt.Errorf("%s%s is %v, which is no count", c.metric, key, v)
+		}
+		if counts(series.Labels) {
+			values[key], labels[key] = series.Value, series.Labels
+		}
+	}
+
+	was := c.known[s.Instance]
+	if was != nil && s.At.Before(was.at) {
+		return nil, false, errors.New("the answer is older than the last one")
+	}
+	keys := slices.Sorted(maps.Keys(values)) // in order, so that sums are the same every time
+	if was == nil || len(was.values) > maxRemembered {
+		c.known[s.Instance] = &standing{at: s.At, listed: now, values: values}
+		if was == nil {
+			for _, key := range keys {
+				grown = append(grown, Series{labels[key], values[key]})
+			}
+		}
+		return grown, was == nil, nil
+	}
+	for _, key := range keys {
+		value := values[key]
+		more := value
+		if before, ok := was.values[key]; ok && value >= before {
+			more = value - before
+		}
+		grown = append(grown, Series{labels[key], more})
+		// What is missing this time is remembered: it may be back with all that
+		// it ever counted.
+		was.values[key] = value
+	}
+	was.at, was.listed = s.At, now
+	return grown, false, nil
+}
+
+// keep notes that an instance is still there although it could not be read.
+func (c *standings) keep(instance string, now time.Time) {
+	if was := c.known[instance]; was != nil {
+		was.listed = now
+	}
+}
+
+// forget drops instances that have been gone since before the given time.
+func (c *standings) forget(before time.Time) {
+	maps.DeleteFunc(c.known, func(_ string, s *standing) bool { return s.listed.Before(before) })
+}
+
+// identity tells the series of a metric apart; it is how Prometheus writes
+// labels.
+func identity(labels map[string]string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, name := range slices.Sorted(maps.Keys(labels)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(name)
+		b.WriteByte('=')
+		b.WriteString(strconv.Quote(labels[name]))
+	}
+	b.WriteByte('}')
+	return b.String()
+}

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/testbed/cluster"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+// trial is a kind of trigger put to three releases: one that is as good, one of
+// which the trigger cannot tell, and one that is bad.
+type trial struct {
+	kind      string
+	good      string // trigger block's body
+	goodSays  string
+	blind     string
+	blindSays string
+	bad       string
+	badSays   string
+	fault     string
+	harm      func(s *stage, c *traffic) // done to the bad version once it is watched
+	begin     func(s *stage)             // before anything
+	ready     func(s *stage, version string)
+	mayLose   bool // the fault itself costs requests
+}
+
+// put runs the trial. What cannot be judged holds at the end of the watch, keeps
+// its traffic, and goes on when a person says so.
+func (tr trial) put(t *testing.T) {
+	name := "t-" + tr.kind
+	s := open(t, name)
+	if tr.begin != nil {
+		tr.begin(s)
+	}
+	s.agent("a")
+	v := world.Service{Name: name, Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(name, world.TrafficOptions{Rate: 100})
+	c.answers("1.0.0", 500)
+	declared := func(body string) string { return "trigger \"" + tr.kind + "\" \"judged\" {\n" + body + "\n}" }
+	ready := func() {
+		if tr.ready != nil {
+			tr.ready(s, v.Version)
+		}
+	}
+
+	v.Version, v.Gates, v.Watch, v.KeepFailed = "2.0.0", smoke, 6*time.Second, time.Hour
+	v.Triggers = declared(tr.good)
+	ready()
+	s.write(v)
+	s.judged(s.ends(name, v.Version, deployment.Succeeded), "judged", tr.goodSays)
+	c.answers(v.Version, 100)
+
+	if tr.blind != "" {
+		v.Version, v.Watch, v.Triggers = "3.0.0", time.Second, declared(tr.blind)
+		s.write(v)
+		held := s.record(name, "that the watch is held", func(r deployment.Service) bool {
+			return r.Held != nil && r.Deployment != nil && r.Deployment.Candidate.Version == v.Version
+		})
+		s.says(held.Held.Reason, "trigger judged has not seen enough", tr.blindSays)
+		c.serves(held.Deployment.To)
+		s.teal(0, "resume", name)
+		s.ends(name, v.Version, deployment.Succeeded)
+		c.answers(v.Version, 500)
+	}
+
+	v.Version, v.Watch, v.Triggers, v.Fault, v.After = "4.0.0", time.Minute, declared(tr.bad), tr.fault, 100
+	if tr.fault == "" {
+		v.After = 0
+	}
+	ready()
+	s.write(v)
+	if tr.harm != nil {
+		s.comes(name, v.Version, deployment.Watching)
+		tr.harm(s, c)
+	}
+	d := s.ends(name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger judged", tr.badSays)
+	if d.Rollback == nil || d.Rollback.Detected.IsZero() {
+		t.Errorf("rollback on record: %+v", d.Rollback)
+	}
+	c.serves(d.From)
+	s.must(c.EndLoad())
+	n := c.Load.Count()
+	t.Log(n)
+	if n.WrongColour != 0 || n.Lost != 0 && !tr.mayLose {
+		t.Errorf("requests were lost or answered by the wrong colour: %s", n)
+	}
+}
+
+func TestLatencyTrigger(t *testing.T) {
+	trial{
+		kind: "latency",
+		// Machines that run tests have their own quirks of some milliseconds.
+		good: "tolerance = 0.2", goodSays: "of requests took longer than",
+		blind: `metric = "took_seconds"`, blindSays: "requests of the previous colour were seen in took_seconds_bucket at /metrics",
+		fault: "slow:0.4", badSays: "of requests took longer than",
+	}.put(t)
+}
+
+func TestVolumeTrigger(t *testing.T) {
+	trial{
+		kind: "volume",
+		good: `window = "2s"`, goodSays: "requests a second came within 2s",
+		blind: "metric = \"asked_total\"\nbelow = 1", blindSays: "no instance has a metric asked_total at /metrics",
+		bad: `window = "3s"`, badSays: "requests a second came within 3s; at least",
+		harm: func(s *stage, c *traffic) { s.must(c.EndLoad()) },
+	}.put(t)
+}
+
+// The app ends with status 1 again and again: Nomad restarts it each time, soon
+// enough for Consul to have somebody who serves.
+func TestNomadTrigger(t *testing.T) {
+	trial{
+		kind: "nomad",
+		good: "", goodSays: "since the watch began no task was restarted",
+		// A Nomad that is away is a test of its own.
+		bad: "restarts = 0", badSays: "1 task was restarted", fault: "exit", mayLose: true,
+	}.put(t)
+}
+
+// A Nomad that is away from before the cutover on neither sends traffic back nor
+// lets the watch end well.
+func TestNomadTriggerWithNomadAway(t *testing.T) {
+	s := openAlone(t, "t-nomad-away", cluster.Options{})
+	s.agent("a")
+	v := world.Service{Name: "t-nomad-away", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{})
+	v.Version, v.Watch, v.Approval = "2.0.0", 2*time.Second, "required = true"
+	v.Triggers = `trigger "nomad" "allocations" {}`
+	s.write(v)
+	s.comes(v.Name, v.Version, deployment.Approving)
+	s.must(s.Nomad.Kill())
+	s.teal(0, "approve", v.Name, "-why", "while Nomad is away")
+	held := s.record(v.Name, "that the watch is held", func(r deployment.Service) bool {
+		return r.Held != nil && r.Deployment != nil && r.Deployment.State == deployment.Watching
+	})
+	s.says(held.Held.Reason, "trigger allocations has not seen enough", "Nomad could not be asked")
+	c.serves(held.Deployment.To)
+	s.must(s.Nomad.Restart(s.soon()))
+	s.teal(0, "resume", v.Name)
+	s.ends(v.Name, v.Version, deployment.Succeeded)
+	c.answers(v.Version, 50)
+	c.unharmed()
+}
+
+// Another system writes its word into a key.
+func TestKVTrigger(t *testing.T) {
+	const key = `key = "verdicts/{service}/{version}"`
+	trial{
+		kind: "kv",
+		good: key, goodSays: "key verdicts/t-kv/2.0.0 says fine: sales are up",
+		ready: func(s *stage, version string) {
+			s.must(s.Put(s.soon(), "verdicts/t-kv/"+version, "ok: sales are up"))
+		},
+		blind: key, blindSays: "there is no key verdicts/t-kv/3.0.0 yet",
+		bad: key, badSays: "key verdicts/t-kv/4.0.0 says bad: orders have halved",
+		harm: func(s *stage, c *traffic) {
+			c.answers("4.0.0", 50)
+			s.must(s.Put(s.soon(), "verdicts/t-kv/4.0.0", "no: orders have halved"))
+		},
+	}.put(t)
+}
