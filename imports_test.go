@@ -30,6 +30,8 @@ var layers = [][]string{
 	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "agent/audit", "rollback/judge"},
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
+	{"agent/ask"},
+	{"agent/measure"},
 	{"agent/deployment", "agent/hclbody", "agent/trust"}, // leaves
 }
 
@@ -55,23 +57,24 @@ var forbidden = map[string][]string{
 	"agent/traffic": {"agent/consul", "agent/nomad", "agent/kv", "gates", "rollback", "jobspec"},
 	// What is judged knows nothing of who judges, and the other way round.
 	"gates":    {"agent/kv", "jobspec", "rollback"},
-	"rollback": {"agent/kv", "jobspec", "gates"},
+	"rollback": {"agent/kv", "jobspec", "gates", "agent/ask"},
 	"jobspec":  {"agent/kv", "gates", "rollback", "agent/hclbody"},
 	"agent/kv": {"agent/hclbody"},
 }
 
 // pure are the packages that do no I/O, start no goroutine and read no clock.
 // With them, what may happen to a release can be tested without a server.
-var pure = []string{"agent/deployment", "agent/kv", "rollback", "jobspec"}
+var pure = []string{"agent/deployment", "agent/kv", "agent/measure", "rollback", "jobspec"}
 
 // pureMay is all that they import, besides our own. Of a package with names
 // only these are used.
 var pureMay = map[string][]string{
 	"bytes": nil, "cmp": nil, "crypto/sha256": nil, "encoding/hex": nil, "encoding/json": nil, "errors": nil, "fmt": nil,
 	"iter": nil, "maps": nil, "math": nil, "reflect": nil, "regexp": nil, "regexp/syntax": nil, "slices": nil, "sort": nil, "strconv": nil, "strings": nil,
-	"net":     {"JoinHostPort", "SplitHostPort"},
-	"net/url": nil,
-	"time":    {"Time", "Duration", "Millisecond", "Second", "Minute", "Hour", "ParseDuration"},
+	"net":           {"JoinHostPort", "SplitHostPort"},
+	"net/url":       nil,
+	"path/filepath": {"IsAbs"},
+	"time":          {"Time", "Duration", "Millisecond", "Second", "Minute", "Hour", "ParseDuration"},
 
 	"github.com/hashicorp/hcl/v2":    nil,
 	"github.com/zclconf/go-cty/cty":  nil,

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/controller"
 	"github.com/tealdeploy/teal/agent/scrape"
 	"github.com/tealdeploy/teal/agent/traffic"
@@ -32,6 +33,7 @@ func newController(a *Agent) *controller.Controller {
 		Nomad:       func(region string) controller.Nomad { return a.nomad.In(region) },
 		Routers:     routers,
 		Scraper:     scrape.New(scrape.Config{}),
+		Ask:         ask.Query,
 		Meter:       a.metrics,
 		Chronicle:   told,
 		Log:         a.log.Named("controller"),

@@ -184,6 +184,29 @@ func TestMistakes(t *testing.T) {
   retry {
   }
 }`,
+		`gate "prometheus" "p" {
+  url   = "http://p"
+  query = "up"
+}`,
+		`gate "prometheus" "p" {
+  url   = "http://p"
+  query = "up"
+  above = 1
+  below = 2
+  ratio = 3
+}`,
+		`gate "http-json" "orders" {
+  url   = "https://alice:hunter2@x"
+  path  = "a"
+  above = 1
+  empty = "fine"
+}`,
+		`gate "metrics" "warm" {
+  metric          = "sum(x)"
+  above           = 1
+  path            = "metrics"
+  tls_skip_verify = true
+}`,
 	}
 	var out bytes.Buffer
 	for _, text := range mistakes {

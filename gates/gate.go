@@ -96,5 +96,8 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 
 // Kinds are the gates a policy may name.
 var Kinds = map[string]Kind{
-	"http": decodeHTTP,
+	"http":       decodeHTTP,
+	"http-json":  decodeHTTPJSON,
+	"metrics":    decodeMetrics,
+	"prometheus": decodePrometheus,
 }

@@ -1,11 +1,10 @@
 package rollback
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 // Asking is a Trigger that goes by what others say of the active colour, besides
@@ -17,7 +16,7 @@ type Asking interface {
 	Question() Question
 }
 
-// Question is one of the types of question: Allocations, KVKey.
+// Question is one of the types of question: Allocations, KVKey, FiguresOf.
 type Question interface{ question() }
 
 // Allocations asks Nomad how the allocations of the active colour's job fare.
@@ -37,6 +36,10 @@ type Answer struct {
 	Allocations []Allocation // to Allocations
 	Key         string       // to KVKey: as it was asked for
 	Text        *string      // to KVKey: its value; nil: there is no such key
+
+	Values    []measure.Value // to FiguresOf
+	Before    []measure.Value // the same of the previous colour, if that was asked
+	BeforeErr error           // why that is not known
 }
 
 // Allocation is one of the active colour's, as Nomad knows it.
@@ -58,21 +61,7 @@ type Subject struct {
 	Version string
 }
 
-// placeholders stand in texts for what is only known when they are used.
-var placeholders = []string{"{colour}", "{version}", "{service}"}
-
-// Fill puts in what placeholders stand for. What is not known is an error: a
-// question about no version in particular would be answered for another one.
-func (s Subject) Fill(text string) (string, error) {
-	for _, p := range placeholders {
-		if !strings.Contains(text, p) {
-			continue
-		}
-		value := map[string]string{"{colour}": string(s.Colour), "{version}": s.Version, "{service}": s.Service}[p]
-		if value == "" {
-			return "", fmt.Errorf("the trigger refers to %s, and the release's %s is not known", p, strings.Trim(p, "{}"))
-		}
-		text = strings.ReplaceAll(text, p, value)
-	}
-	return text, nil
+// Filling is what placeholders stand for.
+func (s Subject) Filling() measure.Filling {
+	return measure.Filling{"service": s.Service, "colour": string(s.Colour), "version": s.Version}
 }

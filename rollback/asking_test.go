@@ -132,11 +132,11 @@ func TestKV(t *testing.T) {
 
 func TestSubject(t *testing.T) {
 	s := rollback.Subject{Service: "api", Colour: "green", Version: "2.0.0"}
-	if got, err := s.Fill("a/{service}/{colour}/{version}/{other}"); err != nil || got != "a/api/green/2.0.0/{other}" {
+	if got, err := s.Filling().Text("a/{service}/{colour}/{version}/{other}"); err != nil || got != "a/api/green/2.0.0/{other}" {
 		t.Errorf("%q, %v", got, err)
 	}
 	s.Version = ""
-	if got, err := s.Fill("a/{version}"); err == nil || !strings.Contains(err.Error(), "version is not known") {
+	if got, err := s.Filling().Text("a/{version}"); err == nil || !strings.Contains(err.Error(), "version is not known") {
 		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -3,7 +3,9 @@ package rollback_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +16,7 @@ import (
 
 func TestDecodeMistakes(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
-		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors, kv, latency, nomad, volume.`},
+		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors, http-json, kv, latency, nomad, prometheus, volume.`},
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
 		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
@@ -60,6 +62,10 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
 		{"trigger \"kv\" \"k\" {\nkey = \"v/{version}\"\nabsent = \"bad\"\n}", `"bad" is not known`},
 		{"trigger \"nomad\" \"n\" {\nrestarts = -1\n}", "-1 is too small"},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\n}", "Give above, below or both, or ratio: what is more, or less, is bad."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\nabove = 1\n}", "ratio compares with what was before the cutover, and above and below do not."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\ninterval = \"1ms\"\n}", "at least 100ms is required"},
+		{"trigger \"http-json\" \"p\" {\nurl = \"http://p\"\npath = \"a\"\nabove = 1\nempty = \"hold\"\n}", `"hold" is not known`},
 	} {
 		_, diags := decode(c.src)
 		if len(diags) != 1 || !strings.Contains(diags[0].Detail, c.want) {
@@ -121,6 +127,14 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			"metric": `"x"`, "unit": `"ms"`, "quantile": "0.95", "above": `"1s"`, "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
 			"window": `"31s"`, "path": `"/m"`, "port": "9100",
 		},
+		"prometheus": {
+			"url": `"https://q"`, "query": `"x"`, "range": `"1m"`, "step": `"2s"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+		},
+		"http-json": {
+			"url": `"https://q"`, "path": `"x"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+		},
 		"nomad": {"restarts": "3", "oom": "1", "failed": "1"},
 		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
 		"volume": {
@@ -129,10 +143,9 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		},
 	}
 	for kind := range rollback.Kinds {
-		required := ""
-		if kind == "kv" {
-			required = "key = \"v/{version}\"\n"
-		}
+		needs := map[string]string{}
+		maps.Copy(needs, required[kind])
+		required := lines(needs)
 		seen := map[string]string{text(kind, required): "nothing"}
 		if text(kind, required) != text(kind, required+"\n# a comment") {
 			t.Errorf("%s: two readings differ", kind)
@@ -142,17 +155,35 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			if !ok {
 				t.Fatalf("%s: no other value for %s here", kind, name)
 			}
-			also := required
-			if strings.HasPrefix(also, name+" ") {
-				also = ""
+			mine := maps.Clone(needs)
+			switch mine[name] = value; name {
+			case "ratio":
+				delete(mine, "above")
+			case "step":
+				mine["range"] = `"2m"`
 			}
-			got := text(kind, also+name+" = "+value)
+			got := text(kind, lines(mine))
 			if same, ok := seen[got]; ok {
 				t.Errorf("%s: setting %s reads like setting %s: %s", kind, name, same, got)
 			}
 			seen[got] = name
 		}
 	}
+}
+
+// required are arguments without which a trigger is none.
+var required = map[string]map[string]string{
+	"kv":         {"key": `"v/{version}"`},
+	"prometheus": {"url": `"https://p"`, "query": `"up"`, "above": "1"},
+	"http-json":  {"url": `"https://p"`, "path": `"a"`, "above": "1"},
+}
+
+func lines(arguments map[string]string) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(arguments)) {
+		fmt.Fprintf(&b, "%s = %s\n", name, arguments[name])
+	}
+	return b.String()
 }
 
 // arguments are what the decoder itself says it knows.

@@ -131,10 +131,12 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics)
 
 // Kinds are the triggers a policy may name.
 var Kinds = map[string]Kind{
-	HealthKind: decodeHealth,
-	"errors":   decodeErrors,
-	"kv":       decodeKV,
-	"latency":  decodeLatency,
-	"nomad":    decodeNomad,
-	"volume":   decodeVolume,
+	HealthKind:   decodeHealth,
+	"errors":     decodeErrors,
+	"http-json":  decodeHTTPJSON,
+	"kv":         decodeKV,
+	"latency":    decodeLatency,
+	"nomad":      decodeNomad,
+	"prometheus": decodePrometheus,
+	"volume":     decodeVolume,
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/rollback"
 )
@@ -39,18 +41,55 @@ func (j job) askOthers(ctx context.Context, beside *sync.WaitGroup, triggers []r
 			beside.Go(func() { j.followAllocations(ctx, tell) })
 		case rollback.KVKey:
 			beside.Go(func() { j.followKey(ctx, q.Key, tell) })
+		case rollback.FiguresOf:
+			beside.Go(func() { j.followFigures(ctx, q, tell) })
 		}
 	}
 }
 
-// subject is whom the triggers of the watch are about.
-func (j job) subject() rollback.Subject {
-	return rollback.Subject{Service: j.l.svc, Colour: j.d.To, Version: j.d.Candidate.Version}
+func (j job) subject(colour deployment.Colour, version string) rollback.Subject {
+	return rollback.Subject{Service: j.l.svc, Colour: colour, Version: version}
+}
+
+// followFigures asks a metrics service at every interval, and, if that is wanted,
+// until it has an answer, what was before the cutover.
+func (j job) followFigures(ctx context.Context, q rollback.FiguresOf, tell func(rollback.Answer)) {
+	ask := func(at time.Time, whom rollback.Subject) ([]measure.Value, error) {
+		filled, err := q.Query.Fill(whom.Filling())
+		if err != nil {
+			return nil, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, q.Timeout)
+		defer cancel()
+		return j.l.t.c.cfg.Ask(ctx, filled, at)
+	}
+	var before []measure.Value
+	beforeErr := rollback.ErrNoPrevious
+	if j.d.From.Valid() && j.d.Cutover != nil {
+		beforeErr = errors.New("it was not asked yet")
+	}
+	tick := time.NewTicker(q.Interval)
+	defer tick.Stop()
+	for {
+		if q.Before && beforeErr != nil && !errors.Is(beforeErr, rollback.ErrNoPrevious) {
+			before, beforeErr = ask(j.d.Cutover.Decided, j.subject(j.d.From, j.d.FromVersion))
+		}
+		values, err := ask(time.Time{}, j.subject(j.d.To, j.d.Candidate.Version))
+		if ctx.Err() != nil {
+			return
+		}
+		tell(rollback.Answer{Values: values, Err: err, Before: before, BeforeErr: beforeErr})
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // followKey tells what a key says, at once and after each change.
 func (j job) followKey(ctx context.Context, template string, tell func(rollback.Answer)) {
-	key, err := j.subject().Fill(template)
+	key, err := j.subject(j.d.To, j.d.Candidate.Version).Filling().Text(template)
 	if err != nil {
 		tell(rollback.Answer{Err: err})
 		return

@@ -64,7 +64,9 @@ func TestKeyThatNobodyWrites(t *testing.T) {
 		}
 		w.serves(deployment.Green)
 		w.obeyed(kv.Resume, "")
-		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool { return r.Deployment != nil && r.Deployment.State == deployment.Soaking })
+		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool {
+			return r.Deployment != nil && r.Deployment.State == deployment.Soaking
+		})
 	})
 }
 
@@ -91,8 +93,31 @@ func TestNomadAwayDuringTheWatch(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		w.nomad.SetAway(true)
-		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool { return r.Deployment != nil && r.Deployment.State == deployment.Soaking })
+		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool {
+			return r.Deployment != nil && r.Deployment.State == deployment.Soaking
+		})
 		w.serves(deployment.Green)
 		w.nomad.SetAway(false)
+	})
+}
+
+// A figure of a metrics service takes traffic back when it is more than so many
+// times what it was at the cutover; a service that is away does not.
+func TestFigureTakesTrafficBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"prometheus\" \"refunds\" {\n url = \"http://p\"\n query = \"refunds_{colour}_{version}\"\n ratio = 2\n }"))
+		w.state("2.0.0", deployment.Watching)
+		w.serves(deployment.Green)
+		w.says("refunds_green_2.0.0", 99)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		w.serves(deployment.Green) // nobody knows yet what it was before
+		w.says("refunds_blue_1.0.0 at the cutover", 50)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		w.serves(deployment.Green)
+		w.says("refunds_green_2.0.0", 101)
+		w.backFor("trigger refunds: it is 101, and at most 100 is expected; before the cutover it was 50")
 	})
 }

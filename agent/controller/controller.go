@@ -10,6 +10,7 @@ package controller
 import (
 	"context"
 	"sync"
+	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
@@ -18,6 +19,7 @@ import (
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/agent/policy"
 	"github.com/tealdeploy/teal/agent/scrape"
@@ -76,13 +78,15 @@ type Chronicle interface {
 
 // Config is what a controller needs. Everything is required but Chronicle.
 type Config struct {
-	Name        string // of this agent, for records and messages
-	Keys        kv.Keys
-	Store       Store
-	Catalog     Catalog
-	Nomad       func(region string) Nomad // empty: the agent's own
-	Routers     map[string]traffic.Router // by kind
-	Scraper     Scraper
+	Name    string // of this agent, for records and messages
+	Keys    kv.Keys
+	Store   Store
+	Catalog Catalog
+	Nomad   func(region string) Nomad // empty: the agent's own
+	Routers map[string]traffic.Router // by kind
+	Scraper Scraper
+	// Ask puts a query to a metrics service, about a moment; zero is now.
+	Ask         func(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value, error)
 	Meter       Meter
 	Chronicle   Chronicle
 	Log         hclog.Logger

@@ -22,6 +22,7 @@ import (
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/leader"
+	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
 	"github.com/tealdeploy/teal/agent/policy"
 	"github.com/tealdeploy/teal/agent/traffic"
@@ -49,6 +50,9 @@ type world struct {
 	began  time.Time
 
 	witness *witness // of everything that happens
+	// figures are what a metrics service says to a query, filled in; without an
+	// entry it is away.
+	figures map[string]float64
 	// scalesDown says that a test makes a colour smaller on purpose.
 	scalesDown bool
 	// scaled puts an autoscaler's block into every jobspec.
@@ -74,7 +78,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			T: t, consul: consultest.New(), nomad: nomadtest.New(), keys: kv.NewKeys(""), dir: dir,
-			sick: map[string]bool{}, errors: map[string]float64{}, asked: map[string]float64{},
+			sick: map[string]bool{}, figures: map[string]float64{}, errors: map[string]float64{}, asked: map[string]float64{},
 			began: time.Now(),
 		}
 		w.witness = newWitness(w)
@@ -172,7 +176,7 @@ func (w *world) agent(name string) *agent {
 	a.ctl = New(Config{
 		Chronicle: told, Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
 		Nomad:   func(string) Nomad { return watched{w.nomad.Client(name), w.witness} },
-		Routers: routers, Scraper: w, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
+		Routers: routers, Scraper: w, Ask: w.answer, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
 	})
 	a.reload()
 	w.consul.SetCheck(name, "alive", consulapi.HealthPassing)
@@ -216,6 +220,28 @@ func (w *world) Scrape(_ context.Context, _ rollback.ScrapeSource, _ []string, i
 			}}})
 	}
 	return out
+}
+
+// answer is a metrics service's.
+func (w *world) answer(_ context.Context, q measure.Query, at time.Time) ([]measure.Value, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	query := q.(measure.Prometheus).Query
+	if !at.IsZero() {
+		query += " at the cutover"
+	}
+	n, ok := w.figures[query]
+	if !ok {
+		return nil, fmt.Errorf("Prometheus at nowhere: connection refused")
+	}
+	return []measure.Value{{Number: n}}, nil
+}
+
+// says makes a metrics service answer.
+func (w *world) says(query string, n float64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.figures[query] = n
 }
 
 // record is what Consul has of the service now.

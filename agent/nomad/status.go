@@ -40,7 +40,7 @@ type Alloc struct {
 	Healthy  bool
 	Restarts uint64
 	OOM      time.Time // one of its tasks was last killed for want of memory; zero: never, as far as is known
-	Failures []string // its tasks' latest events, in Nomad's own words
+	Failures []string  // its tasks' latest events, in Nomad's own words
 }
 
 // Failed says whether the allocation has come to a bad end.

@@ -60,6 +60,12 @@ var needed = map[string]string{
 	"probe.url":   `"http://edge/"`,
 
 	`trigger "kv".key`: `"verdicts/{version}"`,
+
+	`trigger "prometheus".url`: `"http://p"`, `trigger "prometheus".query`: "\"up\"\nabove = 1",
+	`trigger "http-json".url`: `"http://p"`, `trigger "http-json".path`: "\"a\"\nabove = 1",
+	`gate "prometheus".url`: `"http://p"`, `gate "prometheus".query`: "\"up\"\nabove = 1",
+	`gate "http-json".url`: `"http://p"`, `gate "http-json".path`: "\"a\"\nabove = 1",
+	`gate "metrics".metric`: "\"up\"\nabove = 1",
 }
 
 // body writes a section's documented defaults, or only what is required.

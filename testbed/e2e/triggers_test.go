@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,15 +112,33 @@ func TestVolumeTrigger(t *testing.T) {
 	}.put(t)
 }
 
-// The app ends with status 1 again and again: Nomad restarts it each time, soon
-// enough for Consul to have somebody who serves.
+// One of two instances ends with status 1, and Nomad starts it again, soon enough
+// for Consul to have had somebody who serves all the time.
 func TestNomadTrigger(t *testing.T) {
 	trial{
 		kind: "nomad",
 		good: "", goodSays: "since the watch began no task was restarted",
 		// A Nomad that is away is a test of its own.
-		bad: "restarts = 0", badSays: "1 task was restarted", fault: "exit", mayLose: true,
+		bad: "restarts = 0", badSays: "1 task was restarted", mayLose: true,
+		harm: func(s *stage, c *traffic) { s.oneExits("t-nomad", c.Follower.Table().Subset()) },
 	}.put(t)
+}
+
+// oneExits ends the process of one of a colour's instances.
+func (s *stage) oneExits(service, colour string) {
+	s.t.Helper()
+	all, err := s.Instances(s.soon(), service)
+	s.must(err)
+	at := slices.IndexFunc(all, func(i world.Instance) bool { return i.Colour == colour })
+	if at < 0 {
+		s.t.Fatalf("no instance of %s is %s: %v", service, colour, all)
+	}
+	request, err := http.NewRequestWithContext(s.soon(), http.MethodPost, "http://"+all[at].Address+"/fault?kind=exit", nil)
+	s.must(err)
+	// It may be gone before its answer arrives.
+	if response, err := http.DefaultClient.Do(request); err == nil {
+		response.Body.Close()
+	}
 }
 
 // A Nomad that is away from before the cutover on neither sends traffic back nor

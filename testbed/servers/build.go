@@ -18,8 +18,9 @@ func built(ctx context.Context, log io.Writer, name string) (Binary, error) {
 	if err != nil {
 		return Binary{}, err
 	}
-	dir, module := filepath.Join(root, name), "github.com/hashicorp/"+name
-	version, err := pinned(ctx, dir, module)
+	r := recipes[name]
+	dir := filepath.Join(root, name)
+	version, err := pinned(ctx, dir, r.module)
 	if err != nil {
 		return Binary{}, err
 	}
@@ -43,12 +44,12 @@ func built(ctx context.Context, log io.Writer, name string) (Binary, error) {
 	if exists(binary.Path) { // somebody else built it while we waited
 		return binary, nil
 	}
-	fmt.Fprintf(log, "%s is not on PATH: building %s %s from source, once; a cold build takes about 5 minutes on 2 cores\n",
+	fmt.Fprintf(log, "%s is not on PATH: building %s %s from source, once; a cold build takes some minutes on 2 cores\n",
 		name, name, version)
 	partial := binary.Path + ".partial"
 	defer os.Remove(partial) // what a broken build left
 	// The module's go.mod and go.sum pin every byte, hence readonly.
-	if _, err := goTool(ctx, dir, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o", partial, module); err != nil {
+	if _, err := goTool(ctx, dir, "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-tags", r.tags, "-o", partial, r.module+r.program); err != nil {
 		return Binary{}, err
 	}
 	if err := os.Rename(partial, binary.Path); err != nil {

@@ -1,8 +1,9 @@
-// Package servers finds the Consul and Nomad that tests and the demo run.
+// Package servers finds the Consul, the Nomad and the Prometheus that tests and the
+// demo run.
 //
 // A server on PATH is used as it is. Otherwise the pinned version is built
-// from source, by the module of its own in consul/ or nomad/, into the user's
-// cache directory, once. These servers are test tools: nothing of them is
+// from source, by the module of its own in consul/, nomad/ or prometheus/, into the
+// user's cache directory, once. These servers are test tools: nothing of them is
 // linked into Teal.
 package servers
 
@@ -27,7 +28,7 @@ const (
 
 // Binary is a server that can be run.
 type Binary struct {
-	Name    string // consul or nomad
+	Name    string // consul, nomad or prometheus
 	Path    string
 	Version string // without a leading v, such as 1.21.0
 	Source  string // FromPath or Built
@@ -42,6 +43,30 @@ func Consul(ctx context.Context, log io.Writer) (Binary, error) {
 // Nomad gives the Nomad to run, as Consul does.
 func Nomad(ctx context.Context, log io.Writer) (Binary, error) {
 	return find(ctx, log, "nomad")
+}
+
+// Prometheus gives the Prometheus to run, as Consul does.
+func Prometheus(ctx context.Context, log io.Writer) (Binary, error) {
+	return find(ctx, log, "prometheus")
+}
+
+// recipe is how a server tells its version, and how it is built.
+type recipe struct {
+	version []string // arguments
+	before  string   // what stands before it in the first line of the output
+	module  string
+	program string // package in it; empty: the module's root
+	tags    string
+}
+
+var recipes = map[string]recipe{
+	"consul": {version: []string{"version"}, before: " v", module: "github.com/hashicorp/consul"},
+	"nomad":  {version: []string{"version"}, before: " v", module: "github.com/hashicorp/nomad"},
+	"prometheus": {
+		version: []string{"--version"}, before: "version ", module: "github.com/prometheus/prometheus", program: "/cmd/prometheus",
+		// Of all that it can discover, instances in Consul are what is needed.
+		tags: "remove_all_sd,enable_consul_sd",
+	},
 }
 
 func find(ctx context.Context, log io.Writer, name string) (Binary, error) {
@@ -65,16 +90,18 @@ func onPath(ctx context.Context, name string) (Binary, error) {
 	if err != nil {
 		return Binary{}, nil
 	}
-	out, err := exec.CommandContext(ctx, path, "version").Output()
+	r := recipes[name]
+	out, err := exec.CommandContext(ctx, path, r.version...).Output()
 	if err != nil {
-		return Binary{}, fmt.Errorf("%s version: %w", path, err)
+		return Binary{}, fmt.Errorf("%s %s: %w", path, strings.Join(r.version, " "), err)
 	}
-	first, _, _ := strings.Cut(string(out), "\n") // "Consul v1.21.0"
-	_, version, ok := strings.Cut(first, " v")
+	first, _, _ := strings.Cut(string(out), "\n") // "Consul v1.21.0", "prometheus, version 2.42.0 (…)"
+	_, version, ok := strings.Cut(first, r.before)
 	if !ok {
-		return Binary{}, fmt.Errorf("%s version says %q: expected a name and a version", path, first)
+		return Binary{}, fmt.Errorf("%s %s says %q: expected a name and a version", path, strings.Join(r.version, " "), first)
 	}
-	return Binary{Name: name, Path: path, Version: strings.TrimSpace(version), Source: FromPath}, nil
+	version, _, _ = strings.Cut(strings.TrimSpace(version), " ")
+	return Binary{Name: name, Path: path, Version: version, Source: FromPath}, nil
 }
 
 // pinned reads the version that the server's own module asks for.

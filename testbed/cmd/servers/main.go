@@ -1,5 +1,5 @@
-// Command servers makes sure that a Consul and a Nomad are there to run tests
-// and the demo with, building them when they are not on PATH, and prints
+// Command servers makes sure that a Consul, a Nomad and a Prometheus are there to
+// run tests and the demo with, building them when they are not on PATH, and prints
 // their paths.
 package main
 
@@ -32,7 +32,12 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	prometheus, err := servers.Prometheus(ctx, os.Stderr)
+	if err != nil {
+		return err
+	}
 	fmt.Println(consul.Path)
 	fmt.Println(nomad.Path)
+	fmt.Println(prometheus.Path)
 	return nil
 }

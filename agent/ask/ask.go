@@ -1,0 +1,222 @@
+// Package ask puts queries to metrics services: Prometheus by its official client,
+// anybody else by HTTP and JSON, an instance's own endpoint in the Prometheus text
+// format. Answers are bounded in size and in time, lead to no other host, and are
+// either whole or an error.
+package ask
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tealdeploy/teal/agent/measure"
+)
+
+const (
+	maxBody      = 4 << 20  // of an answer, unpacked
+	maxHeader    = 64 << 10 // of an answer's header
+	maxSecret    = 64 << 10 // of a file with a header's value or with certificates
+	maxRedirects = 3
+	maxError     = 300 // characters; who is asked can write into them
+)
+
+// Query puts a query whose placeholders are filled in. At is the moment that a
+// Prometheus is asked about; zero is now.
+func Query(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value, error) {
+	var values []measure.Value
+	var err error
+	switch q := q.(type) {
+	case measure.Prometheus:
+		values, err = prometheus(ctx, q, at)
+	case measure.Document:
+		values, err = document(ctx, q)
+	default:
+		err = fmt.Errorf("nobody knows how to ask a %T", q)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", q.Target(), plain(ctx, err))
+	}
+	return values, nil
+}
+
+// plain makes one short line of an error, without the URL, which may hold a
+// secret and stands before it as far as it may be told.
+func plain(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return ctx.Err()
+	}
+	if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return errors.New("no whole answer in time")
+	}
+	for u := (*url.Error)(nil); errors.As(err, &u); u = nil {
+		err = u.Err
+	}
+	return errors.New(shorten(err.Error()))
+}
+
+// client is one for a single question: those are seldom, and secrets and
+// certificates may change between two. No proxy of the agent's environment comes
+// between.
+func client(a measure.Access) (*http.Client, error) {
+	settings := &tls.Config{InsecureSkipVerify: a.TLSSkipVerify} //nolint:gosec // the policy's choice
+	if a.CAFile != "" {
+		pem, err := secret(a.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: there is no certificate in %s", a.CAFile)
+		}
+	}
+	headers := http.Header{}
+	for name, value := range a.Headers {
+		headers.Set(name, value)
+	}
+	for name, path := range a.HeaderFiles {
+		value, err := secret(path)
+		if err != nil {
+			return nil, fmt.Errorf("header_files: %s: %w", name, err)
+		}
+		text := strings.TrimSpace(string(value))
+		if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
+			return nil, fmt.Errorf("header_files: %s: %s holds no value of one line", name, path)
+		}
+		headers.Set(name, text)
+	}
+	return &http.Client{
+		Transport: &bounded{headers: headers, base: &http.Transport{
+			DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxHeader, TLSClientConfig: settings,
+			DialContext: (&net.Dialer{}).DialContext,
+		}},
+		CheckRedirect: sameHost,
+	}, nil
+}
+
+// secret reads a small file.
+func secret(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // read side
+	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	if err == nil && len(text) > maxSecret {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
+	}
+	return text, err
+}
+
+// sameHost lets a redirect lead to another path and nowhere else: another host's
+// answer is not what was asked for, and the headers are not for it.
+func sameHost(req *http.Request, via []*http.Request) error {
+	switch {
+	case req.URL.Host != via[0].URL.Host || req.URL.Scheme != via[0].URL.Scheme:
+		return fmt.Errorf("redirected to %s://%s, which was not asked", req.URL.Scheme, req.URL.Host)
+	case len(via) > maxRedirects:
+		return fmt.Errorf("redirected more than %d times", maxRedirects)
+	}
+	return nil
+}
+
+// bounded adds the headers, and bounds the body of every answer.
+type bounded struct {
+	headers http.Header
+	base    http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (b *bounded) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	for name, values := range b.headers {
+		if name == "Host" {
+			req.Host = values[0]
+			continue
+		}
+		req.Header[name] = values
+	}
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", "teal")
+	}
+	resp, err := b.base.RoundTrip(req)
+	if err == nil {
+		resp.Body = &capped{resp.Body, maxBody}
+	}
+	return resp, err
+}
+
+// capped is a body that must end before its limit.
+type capped struct {
+	io.ReadCloser
+	left int64
+}
+
+var errTooLarge = fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
+
+// Read implements io.Reader.
+func (c *capped) Read(p []byte) (int, error) {
+	if int64(len(p)) > c.left+1 {
+		p = p[:c.left+1]
+	}
+	n, err := c.ReadCloser.Read(p)
+	if c.left -= int64(n); c.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
+// get asks and reads the whole answer, which must have status 200.
+func get(ctx context.Context, at string, a measure.Access, accept string) ([]byte, error) {
+	c, err := client(a)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", accept)
+	resp, err := c.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read side
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("answered %d, expected 200", resp.StatusCode)
+	}
+	return io.ReadAll(resp.Body)
+}
+
+func document(ctx context.Context, q measure.Document) ([]measure.Value, error) {
+	body, err := get(ctx, q.URL, q.Access, "application/json")
+	if err != nil {
+		return nil, err
+	}
+	return q.Values(body)
+}
+
+// shorten makes one short printable line of a text from outside.
+func shorten(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	if r := []rune(text); len(r) > maxError {
+		return string(r[:maxError-1]) + "…"
+	}
+	return text
+}
