@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/ask"
+	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/controller"
 	"github.com/tealdeploy/teal/agent/scrape"
 	"github.com/tealdeploy/teal/agent/traffic"

@@ -4,30 +4,38 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Decision is what all triggers of a watch say together.
 type Decision struct {
 	Verdict Verdict
-	// Trigger names the one that is bad. Otherwise it is empty.
+	// Trigger names the one that is bad, or has not known for too long. Otherwise
+	// it is empty.
 	Trigger string
 	Reason  string
 	// Figures are those of the bad trigger; otherwise everyone's, each with its
 	// trigger's name and a dot before it.
 	Figures map[string]float64
+	// Hold says that the policy wants a person to look: a trigger has not known for
+	// too long.
+	Hold bool
 }
 
 // Watch follows the active colour for a time with a set of triggers. It is used
 // by one goroutine.
 type Watch struct {
-	judged []judged
+	judged   []judged
+	patience Patience
 }
 
 // judged is a trigger at work.
 type judged struct {
 	name    string
+	kind    string
 	judge   Judge
 	wasFine bool
+	since   time.Time // it has not known; zero if it does
 }
 
 // NewWatch starts judging by the given triggers. Consul's health is always
@@ -36,14 +44,14 @@ type judged struct {
 func NewWatch(triggers []Named) *Watch {
 	w := &Watch{}
 	for _, t := range triggers {
-		w.judged = append(w.judged, judged{name: t.Name, judge: t.Trigger.Begin()})
+		w.judged = append(w.judged, judged{name: t.Name, kind: t.Kind, judge: t.Trigger.Begin()})
 	}
 	if !slices.ContainsFunc(triggers, func(t Named) bool { return t.Kind == HealthKind }) {
 		name := HealthKind
 		if slices.ContainsFunc(triggers, func(t Named) bool { return t.Name == name }) {
 			name = "built-in " + HealthKind
 		}
-		w.judged = append(w.judged, judged{name: name, judge: DefaultHealth().Begin()})
+		w.judged = append(w.judged, judged{name: name, kind: HealthKind, judge: DefaultHealth().Begin()})
 	}
 	return w
 }
@@ -86,7 +94,7 @@ func (w *Watch) Recall(past map[string]Past) {
 // and the first in the order of the policy is named; all is well only when all
 // triggers say so; and whatever lies between changes nothing.
 func (w *Watch) Observe(o Observation) Decision {
-	var bad *Decision
+	var bad, blind *Decision
 	all := Decision{Verdict: Fine, Figures: map[string]float64{}}
 	var fine, unknown []string
 	for i := range w.judged {
@@ -108,12 +116,18 @@ func (w *Watch) Observe(o Observation) Decision {
 			all.Verdict = Unknown
 			unknown = append(unknown, fmt.Sprintf("%s: %s", t.name, j.Reason))
 		}
+		if d := w.impatient(t, j, t.blind(j.Verdict, o.At)); d != nil && blind == nil {
+			blind = d
+		}
 		for key, value := range j.Figures {
 			all.Figures[t.name+"."+key] = value
 		}
 	}
-	if bad != nil {
+	switch {
+	case bad != nil:
 		return *bad
+	case blind != nil:
+		return *blind
 	}
 	all.Reason = strings.Join(fine, "; ")
 	if all.Verdict == Unknown {

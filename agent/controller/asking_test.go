@@ -121,3 +121,29 @@ func TestFigureTakesTrafficBack(t *testing.T) {
 		w.backFor("trigger refunds: it is 101, and at most 100 is expected; before the cutover it was 50")
 	})
 }
+
+// The policy may say how long a trigger may not know, and what then.
+func TestPatienceEnds(t *testing.T) {
+	const trigger = "\"prometheus\" \"refunds\" {\n url = \"http://p\"\n query = \"refunds\"\n above = 1\n }\n unknown {\n for = \"20s\"\n then = %q\n }"
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy(fmt.Sprintf(trigger, "rollback")))
+		w.state("2.0.0", deployment.Watching)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		w.serves(deployment.Green)
+		w.backFor("trigger refunds: nothing has been known for 20s, and the policy allows 20s: Prometheus at nowhere: connection refused")
+	})
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy(fmt.Sprintf(trigger, "hold")))
+		rec := w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		if took := rec.Held.At.Sub(rec.Deployment.Since); took < 20*time.Second || took > 30*time.Second {
+			t.Errorf("held after %s", took)
+		}
+		w.serves(deployment.Green)
+		// It goes on watching, and what it then sees still sends traffic back.
+		w.says("refunds", 2)
+		w.backFor("trigger refunds: it is 2, and at most 1 is expected")
+	})
+}

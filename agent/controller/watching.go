@@ -21,7 +21,7 @@ func (j job) watch(ctx context.Context) {
 		return
 	}
 	w := j.pol.Watch
-	j.observe(ctx, w.Triggers, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
+	j.observe(ctx, w.Triggers, w.Unknown, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
 }
 
 // soak keeps the previous colour whole. Consul's health of the active colour
@@ -29,11 +29,11 @@ func (j job) watch(ctx context.Context) {
 func (j job) soak(ctx context.Context) {
 	switch {
 	case !j.d.From.Valid():
-		j.observe(ctx, nil, time.Second, j.d.Since, deployment.SoakEnd)
+		j.observe(ctx, nil, rollback.Patience{}, time.Second, j.d.Since, deployment.SoakEnd)
 	case j.pol == nil:
 		j.withoutPolicy(ctx)
 	default:
-		j.observe(ctx, nil, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
+		j.observe(ctx, nil, rollback.Patience{}, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
 	}
 }
 
@@ -42,24 +42,25 @@ func (j job) soak(ctx context.Context) {
 func (j job) withoutPolicy(ctx context.Context) {
 	j.say(deployment.Event{Kind: deployment.Note, Reason: "agent " + j.l.t.c.cfg.Name +
 		" leads and has no policy for this service: Consul's health goes on being watched, and the previous colour is kept, until the policy is back"})
-	j.observe(ctx, nil, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
+	j.observe(ctx, nil, rollback.Patience{}, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
 }
 
 // observe feeds a watch with what is seen until its end. Scraping runs beside
 // it: an endpoint that hangs must not delay the sight of an instance's death.
-func (j job) observe(ctx context.Context, triggers []rollback.Named, interval time.Duration, end time.Time, good deployment.Kind) {
+func (j job) observe(ctx context.Context, triggers []rollback.Named, patience rollback.Patience, interval time.Duration, end time.Time, good deployment.Kind) {
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
 	w := rollback.NewWatch(triggers)
+	w.Bound(patience)
 	j.recall(w)
 	guard := wayBack{job: j, beside: &beside}
 	began := time.Now()
 	over := time.NewTimer(time.Until(end))
 	defer over.Stop()
 	ended := false
-	var asked, warned told
+	var asked, warned, lost told
 	scrapes := make(chan map[string][]rollback.Scrape)
 	beside.Go(func() { j.scrapeEvery(ctx, interval, sources(triggers), scrapes) })
 	previous := make(chan map[string][]rollback.Scrape)
@@ -78,6 +79,10 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, interval ti
 			verdict := w.Observe(seen)
 			if verdict.Verdict == rollback.Bad && j.takeBack(v, verdict, good, &warned) {
 				return
+			}
+			if verdict.Hold && lost.anew(verdict.Trigger, true) {
+				j.say(deployment.Event{Kind: deployment.Hold, Figures: figures(verdict.Figures),
+					Reason: fmt.Sprintf("trigger %s: %s; teal resume goes on all the same, teal rollback goes back", verdict.Trigger, verdict.Reason)})
 			}
 			if ended && j.mayEnd(w, verdict, good, time.Since(began), &asked) {
 				return

@@ -143,6 +143,8 @@ func TestDocsNameEverything(t *testing.T) {
 	}
 	arguments, _ = knownIn(t, within("cutover {\nprobe {\nurl = \"http://x/\"\nunheard_of = 1\n}\n}"))
 	check("probe", arguments, nil)
+	arguments, _ = knownIn(t, within("watch {\nunknown {\nunheard_of = 1\n}\n}"))
+	check("unknown", arguments, nil)
 
 	shared := sortedKeys(docs["gate"].defaults)
 	for kind := range gates.Kinds {
@@ -197,7 +199,7 @@ func TestDocsDefaults(t *testing.T) {
 			section := fmt.Sprintf("trigger %q", kind)
 			triggers += block(section+fmt.Sprintf(" %q", kind), section, "")
 		}
-		inner += block("watch", "watch", triggers)
+		inner += block("watch", "watch", triggers+block("unknown", "unknown", ""))
 		b.WriteString(block(`service "api"`, "service", inner))
 		out := decode([]byte(b.String()), "docs.hcl", func(string) (string, error) { return "job", nil })
 		if len(out.policies) != 1 || len(out.diags) != 0 {

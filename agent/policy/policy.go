@@ -87,6 +87,8 @@ type Watch struct {
 	For      time.Duration
 	Interval time.Duration // between scrapes
 	Triggers []rollback.Named
+	// Unknown bounds how long triggers may not know.
+	Unknown rollback.Patience
 }
 
 // Soak is the time after the watch in which the previous colour stays whole.
@@ -123,7 +125,7 @@ func Defaults() Policy {
 		Approval: Approval{Required: false, Deadline: 0},
 		Cutover:  Cutover{Router: "service-router", Timeout: 30 * time.Second},
 		Jobs:     Jobs{HandoverDeadline: DefaultHandoverDeadline},
-		Watch:    Watch{For: 15 * time.Minute, Interval: time.Second},
+		Watch:    Watch{For: 15 * time.Minute, Interval: time.Second, Unknown: rollback.Patience{Then: rollback.ThenHold}},
 		Soak:     Soak{For: 24 * time.Hour, Then: "keep", Newer: "queue"},
 	}
 }

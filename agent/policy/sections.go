@@ -123,6 +123,7 @@ func (w *Watch) declare(d *hclbody.Decoder) {
 	d.Duration("for", &w.For, hclbody.ZeroAllowed)
 	d.Duration("interval", &w.Interval)
 	d.Blocks("trigger", "kind", "name")
+	d.Block("unknown")
 }
 
 func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
@@ -134,6 +135,16 @@ func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		named, diags := rollback.DecodeNamed(block, eval)
 		d.Append(append(diags, names.add("trigger", block)...))
 		w.Triggers = append(w.Triggers, named)
+	}
+	for _, block := range d.Found("unknown")[:min(1, len(d.Found("unknown")))] {
+		d.Append(section{"unknown", func(d *hclbody.Decoder) {
+			d.Duration("for", &w.Unknown.For, hclbody.ZeroAllowed)
+			d.String("then", &w.Unknown.Then, hclbody.OneOf(rollback.Thens...))
+		}, func(d *hclbody.Decoder, _ *hcl.EvalContext) {
+			if w.Unknown.For > 0 && w.For > 0 && w.Unknown.For >= w.For {
+				d.Errorf("for", "Patience never ends", "The watch lasts %s, and so nothing can be unknown for %s in it: it is held at its end in any case.", w.For, w.Unknown.For)
+			}
+		}}.decode(block.Body, eval))
 	}
 	if w.For == 0 && len(w.Triggers) > 0 {
 		d.Errorf("for", "Triggers can never fire", "The watch lasts no time, so its triggers judge nothing. Remove them, or let the watch last.")

@@ -22,8 +22,8 @@ type trial struct {
 	bad       string
 	badSays   string
 	fault     string
-	harm      func(s *stage, c *traffic) // done to the bad version once it is watched
-	begin     func(s *stage)             // before anything
+	harm      func(s *stage, c *traffic)   // done to the bad version once it is watched
+	begin     func(s *stage) (more string) // before anything; more of each block's body
 	ready     func(s *stage, version string)
 	mayLose   bool // the fault itself costs requests
 }
@@ -33,15 +33,18 @@ type trial struct {
 func (tr trial) put(t *testing.T) {
 	name := "t-" + tr.kind
 	s := open(t, name)
+	more := ""
 	if tr.begin != nil {
-		tr.begin(s)
+		more = tr.begin(s)
 	}
 	s.agent("a")
 	v := world.Service{Name: name, Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls(name, world.TrafficOptions{Rate: 100})
 	c.answers("1.0.0", 500)
-	declared := func(body string) string { return "trigger \"" + tr.kind + "\" \"judged\" {\n" + body + "\n}" }
+	declared := func(body string) string {
+		return "trigger \"" + tr.kind + "\" \"judged\" {\n" + more + "\n" + body + "\n}"
+	}
 	ready := func() {
 		if tr.ready != nil {
 			tr.ready(s, v.Version)

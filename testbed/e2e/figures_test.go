@@ -1,0 +1,180 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+// gateTrial is a kind of gate put to three candidates: one that passes, one that
+// fails, and one of which the gate cannot tell.
+type gateTrial struct {
+	kind             string
+	begin            func(s *stage) (more string) // before anything; more of each block's body
+	pass, passSays   string                       // block's body, and words of the record
+	fail, failSays   string
+	blind, blindSays string
+}
+
+func (tr gateTrial) put(t *testing.T) {
+	name := "g-" + tr.kind
+	s := open(t, name)
+	more := ""
+	if tr.begin != nil {
+		more = tr.begin(s)
+	}
+	s.agent("a")
+	v := world.Service{Name: name, Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(name, world.TrafficOptions{})
+	c.answers("1.0.0", 20)
+	declared := func(body string) string {
+		return fmt.Sprintf("gate %q \"judged\" {\ninterval = \"200ms\"\n%s\n%s\n}", tr.kind, more, body)
+	}
+	verdict := func(d deployment.Deployment, want, words string) {
+		t.Helper()
+		for _, g := range d.Gates {
+			if g.Name == "judged" {
+				if g.Verdict != want || g.Proof != d.Candidate.Proof() {
+					t.Errorf("%s of %s is on record as %s of %s, want %s", g.Name, d.Candidate.Version, g.Verdict, g.Proof, want)
+				}
+				s.says(g.Reason, words)
+				return
+			}
+		}
+		t.Errorf("no gate on record: %+v", d.Gates)
+	}
+
+	v.Version, v.Gates = "2.0.0", declared(tr.pass)
+	s.write(v)
+	verdict(s.ends(name, v.Version, deployment.Succeeded), "pass", tr.passSays)
+	c.answers(v.Version, 20)
+
+	v.Version, v.Gates = "3.0.0", declared(tr.fail)
+	s.write(v)
+	d := s.ends(name, v.Version, deployment.Failed)
+	verdict(d, "fail", tr.failSays)
+	s.says(d.Reason, tr.failSays)
+
+	v.Version, v.Gates = "4.0.0", declared(tr.blind+"\ntimeout = \"1s\"\ndeadline = \"2s\"")
+	s.write(v)
+	held := s.record(name, "that the gate holds it", func(r deployment.Service) bool {
+		return r.Held != nil && r.Deployment != nil && r.Deployment.Candidate.Version == v.Version
+	})
+	s.says(held.Held.Reason, tr.blindSays, "teal abort gives up")
+	s.teal(0, "abort", name)
+	s.ends(name, v.Version, deployment.Aborted)
+	n := c.unharmed()
+	if n.Versions["3.0.0"] != 0 || n.Versions["4.0.0"] != 0 {
+		t.Errorf("a version served that did not pass: %s", n)
+	}
+}
+
+func TestMetricsGate(t *testing.T) {
+	gateTrial{
+		kind: "metrics",
+		pass: "metric = \"http_requests_total\"\nlabels = { code = \"500\" }\nabove = 0", passSays: "is 0, and at most 0 is expected, of 2 series",
+		fail: "metric = \"http_requests_in_flight\"\nbelow = 1", failSays: "is 0, and at least 1 is expected",
+		blind: "metric = \"cache_entries\"\nbelow = 1", blindSays: "2 of 2 instances have no series of cache_entries",
+	}.put(t)
+}
+
+// business is a metrics service with one figure, of which tests say what it is.
+func business(t *testing.T) (url string, set func(float64)) {
+	t.Helper()
+	var figure atomic.Value
+	figure.Store(50.0)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"orders": {"per_minute": %v}}`, figure.Load())
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, func(n float64) { figure.Store(n) }
+}
+
+func TestHTTPJSONGate(t *testing.T) {
+	url, _ := business(t)
+	query := fmt.Sprintf("url = \"%s/of/{version}\"\n", url)
+	gateTrial{
+		kind: "http-json",
+		pass: query + "path = \"orders.per_minute\"\nbelow = 20", passSays: "orders.per_minute is 50, and at least 20 is expected",
+		fail: query + "path = \"orders.per_minute\"\nabove = 20", failSays: "orders.per_minute is 50, and at most 20 is expected",
+		blind: query + "path = \"orders.per_hour\"\nabove = 20", blindSays: "the answer holds no series",
+	}.put(t)
+}
+
+func TestHTTPJSONTrigger(t *testing.T) {
+	url, set := business(t)
+	query := fmt.Sprintf("url = \"%s/of/{version}\"\ninterval = \"200ms\"\nbelow = 20\n", url)
+	const path = "path = \"orders.per_minute\"\n"
+	trial{
+		kind: "http-json",
+		good: query + path, goodSays: "orders.per_minute is 50, and at least 20 is expected",
+		blind: query + "path = \"orders.per_hour\"", blindSays: "the answer holds no series",
+		bad: query + path, badSays: "orders.per_minute is 10, and at least 20 is expected",
+		harm: func(_ *stage, c *traffic) {
+			c.answers("4.0.0", 50)
+			set(10)
+		},
+	}.put(t)
+}
+
+func TestPrometheusTrigger(t *testing.T) {
+	const failed = `sum(rate(http_requests_total{service=\"{service}\",colour=\"{colour}\",code=\"500\"}[4s])) / sum(rate(http_requests_total{service=\"{service}\",colour=\"{colour}\"}[4s]))`
+	trial{
+		kind:  "prometheus",
+		begin: func(s *stage) string { return s.asks("t-prometheus") + "\ninterval = \"200ms\"" },
+		good:  "query = \"" + failed + "\"\nabove = 0.1", goodSays: "it is 0, and at most 0.1 is expected",
+		blind: `query = "absent_total{colour=\"{colour}\"}"` + "\nabove = 0.1", blindSays: "the answer holds no series",
+		bad: "query = \"" + failed + "\"\nabove = 0.1", badSays: "and at most 0.1 is expected", fault: "errors:0.5",
+	}.put(t)
+}
+
+func TestPrometheusGate(t *testing.T) {
+	const up = `query = "sum(up{service=\"{service}\",colour=\"{colour}\"})"` + "\n"
+	gateTrial{
+		kind:  "prometheus",
+		begin: func(s *stage) string { return s.asks("g-prometheus") },
+		// Until Prometheus knows both instances, fewer are up.
+		pass: up + "below = 2\nattempts = 1000", passSays: "it is 2, and at least 2 is expected",
+		fail: up + "above = 0\nattempts = 1", failSays: "and at most 0 is expected",
+		blind: "query = \"absent_total\"\nabove = 1", blindSays: "the answer holds no series",
+	}.put(t)
+}
+
+// prometheus starts one that scrapes a service; asks gives it as an argument.
+func (s *stage) prometheus(service string) *world.Prometheus {
+	s.t.Helper()
+	p, err := s.StartPrometheus(s.soon(), service)
+	s.must(err)
+	return p
+}
+
+func (s *stage) asks(service string) string {
+	return fmt.Sprintf("url = %q", s.prometheus(service).URL)
+}
+
+// A Prometheus that goes away during the watch sends nothing back, and holds
+// nothing that it has seen to be good.
+func TestPrometheusAwayDuringTheWatch(t *testing.T) {
+	s := open(t, "prom-away")
+	p := s.prometheus("prom-away")
+	s.agent("a")
+	v := world.Service{Name: "prom-away", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{})
+	v.Version, v.Watch = "2.0.0", 10*time.Second
+	v.Triggers = fmt.Sprintf("trigger \"prometheus\" \"up\" {\nurl = %q\nquery = \"sum(up{colour=\\\"{colour}\\\"})\"\nbelow = 1\ninterval = \"200ms\"\n}", p.URL)
+	s.write(v)
+	s.comes(v.Name, v.Version, deployment.Watching)
+	c.answers(v.Version, 100)
+	s.must(p.Kill())
+	d := s.ends(v.Name, v.Version, deployment.Succeeded)
+	s.judged(d, "up", "connection refused")
+	c.unharmed()
+}
