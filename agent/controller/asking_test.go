@@ -147,3 +147,37 @@ func TestPatienceEnds(t *testing.T) {
 		w.backFor("trigger refunds: it is 2, and at most 1 is expected")
 	})
 }
+
+// A plan tells of triggers that have nothing to go by.
+func TestPlanTellsOfTriggersThatCannotFire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.errors["none"] = 0 // instances of an adopted job have no colour
+		w.adopted()
+		w.says("known", 3)
+		w.policy("1.0.0", watchedBy(`"errors" "there" {}
+ trigger "errors" "mistyped" {
+  metric = "http_request_total"
+ }
+ trigger "prometheus" "asked" {
+  url   = "http://p"
+  query = "known"
+  above = 1
+ }
+ trigger "prometheus" "away" {
+  url   = "http://p"
+  query = "unknown_{version}"
+  above = 1
+ }`))
+		out := w.obeyed(kv.Plan, "").Output
+		for _, want := range []string{
+			`  trigger "there": 2 of 2 instances of blue tell http_requests_total`,
+			`  warning: trigger "mistyped" can tell nothing of blue: no instance has a metric http_request_total at /metrics`,
+			`  trigger "asked": Prometheus at http://p answers with 1 series`,
+			`  warning: trigger "away" can tell nothing of blue: Prometheus at nowhere: connection refused`,
+		} {
+			if !strings.Contains(out, want+"\n") {
+				t.Errorf("the plan does not say %q:\n%s", want, out)
+			}
+		}
+	})
+}

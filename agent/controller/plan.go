@@ -63,6 +63,7 @@ func (l *loop) plan(ctx context.Context, p *policy.Policy, rec deployment.Servic
 	}
 	line("")
 	err = l.planJob(ctx, rec, a, in, line)
+	l.planTriggers(ctx, rec, a, line)
 	return b.String(), err
 }
 

@@ -222,6 +222,7 @@ func TestDocsDefaults(t *testing.T) {
 // Examples are tests: each loads without a word.
 func TestExamples(t *testing.T) {
 	var names []string
+	shown := map[string]bool{}
 	err := filepath.WalkDir("../../examples", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || !entry.IsDir() {
 			return err
@@ -232,6 +233,12 @@ func TestExamples(t *testing.T) {
 		}
 		for _, p := range set.Policies() {
 			names = append(names, p.Service)
+			for _, g := range p.Gates {
+				shown["gate "+g.Kind] = true
+			}
+			for _, tr := range p.Watch.Triggers {
+				shown["trigger "+tr.Kind] = true
+			}
 			if p.Version(nil) == "" {
 				t.Errorf("%s has no version", p.Service)
 			}
@@ -243,6 +250,16 @@ func TestExamples(t *testing.T) {
 	}
 	if !slices.Contains(names, "api") || !slices.Contains(names, "reports") {
 		t.Errorf("services: %v", names)
+	}
+	for kind := range rollback.Kinds {
+		if !shown["trigger "+kind] {
+			t.Errorf("no example shows trigger %q", kind)
+		}
+	}
+	for _, kind := range []string{"http", "http-json", "metrics", "prometheus"} {
+		if !shown["gate "+kind] {
+			t.Errorf("no example shows gate %q", kind)
+		}
 	}
 	// Jobspecs are Nomad's to parse; that they are HCL at all can be told here.
 	specs, err := filepath.Glob("../../examples/jobs/*.nomad.hcl")

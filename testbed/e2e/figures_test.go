@@ -171,8 +171,9 @@ func TestPrometheusAwayDuringTheWatch(t *testing.T) {
 	v.Version, v.Watch = "2.0.0", 10*time.Second
 	v.Triggers = fmt.Sprintf("trigger \"prometheus\" \"up\" {\nurl = %q\nquery = \"sum(up{colour=\\\"{colour}\\\"})\"\nbelow = 1\ninterval = \"200ms\"\n}", p.URL)
 	s.write(v)
-	s.comes(v.Name, v.Version, deployment.Watching)
-	c.answers(v.Version, 100)
+	to := s.comes(v.Name, v.Version, deployment.Watching).To
+	s.must(p.Knows(s.soon(), fmt.Sprintf("sum(up{colour=%q}) == 2", to)))
+	c.answers(v.Version, 100) // and meanwhile the trigger has asked ten times
 	s.must(p.Kill())
 	d := s.ends(v.Name, v.Version, deployment.Succeeded)
 	s.judged(d, "up", "connection refused")

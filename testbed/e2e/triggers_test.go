@@ -78,7 +78,7 @@ func (tr trial) put(t *testing.T) {
 	ready()
 	s.write(v)
 	if tr.harm != nil {
-		s.comes(name, v.Version, deployment.Watching)
+		c.serves(s.comes(name, v.Version, deployment.Watching).To)
 		tr.harm(s, c)
 	}
 	d := s.ends(name, v.Version, deployment.RolledBack)

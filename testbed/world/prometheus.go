@@ -2,8 +2,10 @@ package world
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -71,4 +73,27 @@ scrape_configs:
 		},
 	})
 	return p, p.Start(ctx)
+}
+
+// Knows waits until a query has a result.
+func (p *Prometheus) Knows(ctx context.Context, query string) error {
+	return cluster.Await(ctx, func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL+"/api/v1/query?query="+url.QueryEscape(query), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		var said struct{ Data struct{ Result []any } }
+		if err := json.NewDecoder(resp.Body).Decode(&said); err != nil {
+			return err
+		}
+		if len(said.Data.Result) == 0 {
+			return fmt.Errorf("%s has no result", query)
+		}
+		return nil
+	})
 }

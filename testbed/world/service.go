@@ -29,6 +29,7 @@ type Service struct {
 	Cutover    string        // body of the cutover block
 	Jobs       string        // body of the jobs block
 	Watch      time.Duration // 2s; negative: none
+	Interval   time.Duration // between two looks of it; 250ms
 	Triggers   string        // trigger blocks; Consul's health when empty and there is a watch
 	Soak       time.Duration // 1s; negative: none
 	Then       string        // keep
@@ -52,6 +53,7 @@ func (v Service) filled() Service {
 	or(&v.Deadline, time.Minute)
 	or(&v.KeepFailed, time.Second)
 	or(&v.Watch, 2*time.Second)
+	or(&v.Interval, 250*time.Millisecond)
 	or(&v.Soak, time.Second)
 	v.Watch, v.Soak = max(v.Watch, 0), max(v.Soak, 0)
 	if v.Triggers == "" && v.Watch > 0 {
@@ -96,7 +98,7 @@ func (v Service) Policy(app string) string {
 			fmt.Fprintf(&b, "  %s {\n%s\n  }\n", block.name, block.body)
 		}
 	}
-	fmt.Fprintf(&b, "  watch {\n    for      = %q\n    interval = \"250ms\"\n%s\n  }\n", v.Watch, v.Triggers)
+	fmt.Fprintf(&b, "  watch {\n    for      = %q\n    interval = %q\n%s\n  }\n", v.Watch, v.Interval, v.Triggers)
 	fmt.Fprintf(&b, "  soak {\n    for   = %q\n    then  = %q\n    newer = %q\n  }\n}\n", v.Soak, v.Then, v.Newer)
 	return b.String()
 }

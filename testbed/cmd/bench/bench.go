@@ -27,6 +27,8 @@ type bench struct {
 	back  *subject // watched for hours: a rollback is always possible
 	ill   *subject // the same, taken back by Consul's health
 	gated *subject // released again and again, through a gate
+	// turned is watched by the default errors trigger, and turns bad.
+	turned *subject
 
 	figures map[string][]float64 // milliseconds, by kind
 }
@@ -61,6 +63,7 @@ func (b *bench) lay(ctx context.Context) (err error) {
 		like world.Service
 	}{
 		{&b.swap, "swap", instant}, {&b.back, "back", long}, {&b.ill, "ill", long}, {&b.gated, "gated", instant},
+		{&b.turned, "turned", world.Service{Watch: 5 * time.Hour, KeepFailed: 5 * time.Hour, Interval: faultLook, Triggers: `trigger "errors" "http-5xx" {}`}},
 	} {
 		v := s.like
 		v.Name, v.HealthyFor, v.Count = "bench-"+s.name, time.Millisecond, 1
@@ -160,7 +163,7 @@ func (s *subject) arrival(ctx context.Context, to deployment.Colour, after time.
 
 func (b *bench) close() error {
 	var errs []error
-	for _, s := range []*subject{b.swap, b.back, b.ill, b.gated} {
+	for _, s := range []*subject{b.swap, b.back, b.ill, b.gated, b.turned} {
 		if s != nil && s.Traffic != nil {
 			errs = append(errs, s.Close())
 		}

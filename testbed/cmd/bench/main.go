@@ -1,7 +1,8 @@
 // Command bench measures how long Teal takes from a decision to the route at
 // the data plane, and holds it against the floor: a bare compare-and-set of
 // the service-router in the same run. Then it cuts over under load and counts
-// what was lost. It prints a table and writes build/bench.json.
+// what was lost, and lets versions that serve turn bad and counts for how long
+// their callers suffer. It prints a table and writes build/bench.json.
 package main
 
 import (
@@ -24,11 +25,12 @@ func main() {
 	cutovers := flag.Int("cutovers", 50, "cutovers under load")
 	requests := flag.Int("requests", 100_000, "requests at least, over those cutovers")
 	rate := flag.Int("rate", 500, "requests a second")
+	faults := flag.Int("faults", 30, "faults of a version that serves, under load")
 	strict := flag.Bool("strict", false, "fail when a goal is missed, not only when requests were")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, *out, *samples, *cutovers, *requests, *rate, *strict, os.Stdout)
+	err := run(ctx, *out, *samples, *cutovers, *requests, *rate, *faults, *strict, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -36,7 +38,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out string, samples, cutovers, requests, rate int, strict bool, log io.Writer) (err error) {
+func run(ctx context.Context, out string, samples, cutovers, requests, rate, faults int, strict bool, log io.Writer) (err error) {
 	defer world.RemoveBinaries()
 	w, err := world.Start(ctx, world.Options{Options: cluster.Options{Log: log}})
 	if err != nil {
@@ -60,7 +62,11 @@ func run(ctx context.Context, out string, samples, cutovers, requests, rate int,
 	if err != nil {
 		return err
 	}
-	r := b.report(load, cutovers)
+	recovered, err := b.faults(ctx, faults)
+	if err != nil {
+		return err
+	}
+	r := b.report(load, cutovers, recovered)
 	r.print(log)
 	return errors.Join(r.save(out), r.verdict(strict))
 }

@@ -31,6 +31,7 @@ type report struct {
 	Rollback       figure    `json:"rollback"`
 	HealthRollback figure    `json:"health_rollback"`
 	UnderLoad      underLoad `json:"under_load"`
+	Recovered      recovered `json:"fault_to_recovered"`
 	Consul         string    `json:"consul"`
 	Nomad          string    `json:"nomad"`
 	Machine        string    `json:"machine"`
@@ -51,7 +52,7 @@ const (
 	goalP99 = 1.2
 )
 
-func (b *bench) report(n load.Count, cutovers int) report {
+func (b *bench) report(n load.Count, cutovers int, after recovered) report {
 	floor := summed(b.figures["floor"])
 	against := func(kind string) figure {
 		f := summed(b.figures[kind])
@@ -62,8 +63,8 @@ func (b *bench) report(n load.Count, cutovers int) report {
 	return report{
 		Floor: floor, Cutover: against("cutover"), KVCutover: against("kv_cutover"),
 		Rollback: against("rollback"), HealthRollback: against("health_rollback"),
-		UnderLoad: underLoad{cutovers, n.Requests, n.Lost, n.WrongColour},
-		Consul:    b.world.Consul[0].Binary.Version, Nomad: b.world.Nomad.Binary.Version,
+		UnderLoad: underLoad{cutovers, n.Requests, n.Lost, n.WrongColour}, Recovered: after,
+		Consul: b.world.Consul[0].Binary.Version, Nomad: b.world.Nomad.Binary.Version,
 		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		detail:  n.String(),
 	}
@@ -103,6 +104,9 @@ func (r report) print(out io.Writer) {
 	}
 	fmt.Fprintf(out, "goal: at most %.2f times the floor at p50, %.2f at p99\n", goalP50, goalP99)
 	fmt.Fprintf(out, "\n%d cutovers under load: %s\n", r.UnderLoad.Cutovers, r.detail)
+	if f := r.Recovered; f.Samples > 0 {
+		fmt.Fprintf(out, "%d faults (%s): from the fault to the last bad answer p50 %.0f ms, p95 %.0f ms; to the decision p50 %.0f ms\n", f.Samples, f.Fault, f.P50, f.P95, f.Decided)
+	}
 	fmt.Fprintf(out, "Consul %s, Nomad %s, %s\n", r.Consul, r.Nomad, r.Machine)
 }
 
