@@ -63,7 +63,7 @@ staticcheck: build/tools/staticcheck
 
 .PHONY: unit
 unit:
-	$(GO) test $(RACE) ./...
+	$(GO) test $(RACE) -timeout 20m ./...
 	cd testbed && $(GO) test $(RACE) ./load
 
 build/tools/staticcheck: testbed/tools/go.mod
