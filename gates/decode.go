@@ -48,6 +48,9 @@ func DecodeNamed(block *hcl.Block, eval *hcl.EvalContext) (Named, hcl.Diagnostic
 		Timeout:  DefaultTimeout,
 		Deadline: DefaultDeadline,
 	}
+	if o, ok := own[n.Kind]; ok {
+		n.Attempts, n.Interval, n.Timeout, n.Deadline = o.Attempts, o.Interval, o.Timeout, o.Deadline
+	}
 	d := hclbody.New(fmt.Sprintf("gate %q", n.Kind), eval)
 	d.Int("attempts", &n.Attempts, hclbody.Within(1, maxAttempts))
 	d.Duration("interval", &n.Interval)

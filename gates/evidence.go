@@ -23,7 +23,8 @@ const (
 	maxRead    = 16 << 10 // bytes of a body that an excerpt is taken from
 	maxReason  = 600      // characters of a reason
 	maxFigures = 24
-	maxFigure  = 300 // characters of a figure
+	maxFigure  = 300  // characters of a figure
+	maxLog     = 1500 // characters of the figure "log": the end of what a test had to say
 )
 
 const redacted = "[redacted]"
@@ -151,6 +152,19 @@ func cut(text string, most int) string {
 	return string([]rune(text)[:most-1]) + "…"
 }
 
+// tail is the end of a text, of at most most characters.
+func tail(text string, most int) string {
+	runes := []rune(text)
+	if len(runes) <= most {
+		return text
+	}
+	return "…" + string(runes[len(runes)-most+1:])
+}
+
+// figureLog is the figure with the end of a test's log, which is worth more
+// room than others.
+const figureLog = "log"
+
 // bounded keeps a gate's figures from outgrowing the record.
 func bounded(figures map[string]string) map[string]string {
 	if len(figures) == 0 {
@@ -158,6 +172,10 @@ func bounded(figures map[string]string) map[string]string {
 	}
 	out := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(figures))[:min(len(figures), maxFigures)] {
+		if key == figureLog {
+			out[key] = tail(line(figures[key]), maxLog)
+			continue
+		}
 		out[cut(line(key), maxFigure)] = cut(line(figures[key]), maxFigure)
 	}
 	return out

@@ -49,6 +49,15 @@ type Target struct {
 	Instances []deployment.Instance
 	// Expected is how many instances the jobspec asks for.
 	Expected int
+
+	// Jobs runs test jobs in Nomad, for the gates that need them.
+	Jobs Jobs
+
+	// Gate is the name of the gate that looks, set by the runner.
+	Gate string
+	// Say tells how a look that takes long is getting on; set by the runner,
+	// and not to be called once Check has returned.
+	Say func(reason string)
 }
 
 // Finding is the outcome of one look.
@@ -94,10 +103,17 @@ type Named struct {
 // attributes that all kinds share, into a gate.
 type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 
+// own are the shared settings of kinds whose looks are long, where they differ
+// from the defaults of all.
+var own = map[string]Named{
+	"nomad-job": {Attempts: 1, Interval: 10 * time.Second, Timeout: 10 * time.Minute, Deadline: 30 * time.Minute},
+}
+
 // Kinds are the gates a policy may name.
 var Kinds = map[string]Kind{
 	"http":       decodeHTTP,
 	"http-json":  decodeHTTPJSON,
 	"metrics":    decodeMetrics,
 	"prometheus": decodePrometheus,
+	"nomad-job":  decodeNomadJob,
 }

@@ -166,7 +166,11 @@ func (r *run) gate(ctx context.Context, n Named, progress func(Progress)) (Progr
 	deadline := time.Now().Add(n.Deadline)
 	p := Progress{Kind: n.Kind, Name: n.Name}
 	for {
-		finding, err := r.look(ctx, n)
+		finding, err := r.look(ctx, n, func(reason string) {
+			now := p
+			now.At, now.Hash, now.Reason = time.Now(), r.bound(), cut(line(reason), maxReason)
+			progress(now)
+		})
 		if err != nil {
 			return p, err
 		}
@@ -215,7 +219,7 @@ func expire(p Progress, n Named, last Verdict) Progress {
 // look refreshes the target and asks the gate once. Both get the whole timeout,
 // so that a slow Consul does not make an instance look slow. The error ends
 // the run; that nobody could ask is a finding.
-func (r *run) look(ctx context.Context, n Named) (Finding, error) {
+func (r *run) look(ctx context.Context, n Named, say func(string)) (Finding, error) {
 	asking, cancel := context.WithTimeout(ctx, n.Timeout)
 	target, err := r.target(asking)
 	cancel()
@@ -229,6 +233,7 @@ func (r *run) look(ctx context.Context, n Named) (Finding, error) {
 		return Finding{}, ErrChanged
 	}
 
+	target.Gate, target.Say = n.Name, say
 	looking, cancel := context.WithTimeout(ctx, n.Timeout)
 	defer cancel()
 	finding, err := n.Gate.Check(looking, target)

@@ -54,6 +54,11 @@ type Nomad interface {
 	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
 	Submission(ctx context.Context, namespace, id string) (nomad.Submission, error)
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
+
+	Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (id string, err error)
+	Dispatched(ctx context.Context, namespace, parent, token string) (*nomadapi.Job, error)
+	Ends(ctx context.Context, namespace, id string) ([]nomad.TaskEnd, error)
+	LogTail(ctx context.Context, namespace, alloc, task, stream string, most int) (string, error)
 }
 
 // Scraper reads instances' metrics endpoints.

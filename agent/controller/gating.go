@@ -33,7 +33,13 @@ func (j job) gate(ctx context.Context) {
 		}
 		j.say(deployment.Event{Kind: deployment.Progress, Gates: slices.Clone(records)})
 	}
-	out, err := gates.Run(ctx, list, j.target, progress)
+	jobs := j.testJobs(ctx)
+	target := func(context.Context) (gates.Target, error) {
+		t, err := j.target()
+		t.Jobs = jobs
+		return t, err
+	}
+	out, err := gates.Run(ctx, list, target, progress)
 	if ctx.Err() != nil {
 		return
 	}
@@ -56,7 +62,7 @@ func (j job) gate(ctx context.Context) {
 }
 
 // target is the candidate as it is now.
-func (j job) target(context.Context) (gates.Target, error) {
+func (j job) target() (gates.Target, error) {
 	v, _ := j.feed.now()
 	if v.err != nil {
 		return gates.Target{}, fmt.Errorf("Consul cannot be asked for the instances: %w", v.err)

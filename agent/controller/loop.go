@@ -43,6 +43,7 @@ type loop struct {
 	errand   *work // of an edited policy or a command that needs Nomad or time
 	chore    *work // stops a kept candidate, of colour choreOn
 	choreOn  deployment.Colour
+	sweep    *work // stops gates' test jobs that nobody waits for
 	// look4jobs reads the service's jobs after a suspicious event; lookAgain
 	// says that another came meanwhile.
 	look4jobs *work
@@ -83,6 +84,7 @@ type (
 	report struct {
 		from   *work
 		events []deployment.Event
+		done   chan<- error // may be nil; told once the events are saved, or never will be
 	}
 	alarm struct{} // a kept candidate's time is up
 	// errandDone is what an errand brought back.
@@ -273,7 +275,7 @@ func (l *loop) errandEnded(ctx context.Context, then func(context.Context) error
 // meanwhile says nothing of the present state and is dropped.
 func (l *loop) reported(ctx context.Context, m report) error {
 	switch m.from {
-	case l.work, l.handover, l.chore:
+	case l.work, l.handover, l.chore, l.sweep:
 	default:
 		return nil
 	}
@@ -281,6 +283,12 @@ func (l *loop) reported(ctx context.Context, m report) error {
 	err := l.apply(ctx, nil, m.events...)
 	if m.from == l.chore && (err == nil || errors.Is(err, deployment.ErrTransition)) {
 		l.chore = nil
+	}
+	if m.from == l.sweep && err == nil {
+		l.sweep = nil
+	}
+	if m.done != nil && (err == nil || lost(err) || errors.Is(err, deployment.ErrTransition)) {
+		m.done <- err
 	}
 	if err != nil && !lost(err) && !errors.Is(err, deployment.ErrTransition) {
 		// Consul refused it, or the record was changed by somebody else. Work
@@ -296,7 +304,7 @@ func (l *loop) reported(ctx context.Context, m report) error {
 
 // idle says whether the loop may go away.
 func (l *loop) idle() bool {
-	return l.work == nil && l.handover == nil && l.errand == nil && l.chore == nil && l.look4jobs == nil && (l.broken != nil || quiet(l.rec))
+	return l.work == nil && l.handover == nil && l.errand == nil && l.chore == nil && l.sweep == nil && l.look4jobs == nil && (l.broken != nil || quiet(l.rec))
 }
 
 // ensure makes the work that is running match what the record asks for.
@@ -309,6 +317,7 @@ func (l *loop) ensure(ctx context.Context) error {
 	l.ensureQueue(ctx)
 	l.ensureWork(ctx)
 	l.ensureHandover(ctx)
+	l.ensureSweep(ctx)
 	return err
 }
 
@@ -353,13 +362,14 @@ func (l *loop) stopAll() {
 	l.handover.stop()
 	l.errand.stop()
 	l.chore.stop()
+	l.sweep.stop()
 	l.look4jobs.stop()
 	l.feed.stop()
 }
 
 // report posts what work found out.
 func (l *loop) report(w *work, events ...deployment.Event) {
-	l.t.post(l.svc, report{w, events})
+	l.t.post(l.svc, report{from: w, events: events})
 }
 
 // policy is the service's policy as this agent has it, or nil.

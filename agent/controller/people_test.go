@@ -119,6 +119,6 @@ func (w *world) tell(ev deployment.Event) {
 	t.mu.Lock()
 	work := t.loops["api"].work
 	t.mu.Unlock()
-	t.post("api", report{work, []deployment.Event{ev}})
+	t.post("api", report{from: work, events: []deployment.Event{ev}})
 	synctest.Wait()
 }

@@ -183,7 +183,7 @@ func trim(s *deployment.Service, keep int) []string {
 func (l *loop) announce(next deployment.Service, events []deployment.Event) {
 	for _, ev := range events {
 		switch ev.Kind {
-		case deployment.Progress:
+		case deployment.Progress, deployment.TestBegin, deployment.TestOver:
 			continue
 		case deployment.Hold, deployment.Trouble, deployment.Weaken:
 			if ev.Reason != "" {

@@ -154,7 +154,7 @@ func unrouted(rec deployment.Service) bool {
 
 // quiet says whether a record needs no loop.
 func quiet(rec deployment.Service) bool {
-	if rec.InFlight() || rec.Jobs.Moving() || rec.Queued != nil {
+	if rec.InFlight() || rec.Jobs.Moving() || rec.Queued != nil || len(rec.Tests) > 0 {
 		return false
 	}
 	for _, slot := range rec.Slots {

@@ -130,6 +130,20 @@ func (j job) sayAll(evs ...deployment.Event) {
 	j.l.report(j.w, evs...)
 }
 
+// tell reports one event and returns once it is saved: what is done next may
+// rely on it.
+func (j job) tell(ctx context.Context, ev deployment.Event) error {
+	ev.At, ev.By = time.Now(), self
+	done := make(chan error, 1)
+	j.l.t.post(j.l.svc, report{from: j.w, events: []deployment.Event{ev}, done: done})
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-done:
+		return err
+	}
+}
+
 // keepUntil is when a candidate that ends badly now is stopped.
 func (j job) keepUntil() *time.Time { return keepUntil(j.pol, time.Now()) }
 

@@ -18,6 +18,7 @@ const (
 	maxFigure   = 100  // bytes of a figure in it
 	maxVerdicts = 8
 	maxFigures  = 48 // of a verdict
+	maxTests    = 32
 )
 
 // entering marks the changes that begin a deployment and so enter a state.
@@ -70,6 +71,24 @@ func init() {
 			if s.InFlight() {
 				s.Deployment.Gates = ev.Gates
 			}
+			return nil
+		},
+		TestBegin: func(s *Service, ev Event) error {
+			if s.Stray(*ev.Test) {
+				return fmt.Errorf("%w: the candidate that %s tests is not being proved", ErrTransition, ev.Test.Gate)
+			}
+			if slices.Contains(s.Tests, *ev.Test) {
+				return nil
+			}
+			if len(s.Tests) >= maxTests {
+				return fmt.Errorf("%w: %d test jobs are not over yet", ErrTransition, len(s.Tests))
+			}
+			s.Tests = append(s.Tests, *ev.Test)
+			return nil
+		},
+		TestOver: func(s *Service, ev Event) error {
+			s.Tests = slices.DeleteFunc(s.Tests, func(t Test) bool { return t == *ev.Test })
+			s.log(ev)
 			return nil
 		},
 		Note: func(s *Service, ev Event) error { s.log(ev); return nil },
@@ -306,6 +325,7 @@ func (ev Event) flag() *Flag {
 func (s Service) clone() Service {
 	s.Slots = maps.Clone(s.Slots)
 	s.Seen = slices.Clone(s.Seen)
+	s.Tests = slices.Clone(s.Tests)
 	s.Finished = slices.Clone(s.Finished)
 	if s.Deployment != nil {
 		d := *s.Deployment

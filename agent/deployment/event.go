@@ -50,6 +50,8 @@ const (
 	JobsNone    Kind = "jobs-none"    // the key says none
 	JobsMoved   Kind = "jobs-moved"   // the key says the new colour
 	Progress    Kind = "progress"     // a gate has news
+	TestBegin   Kind = "test-begin"   // a gate is about to start a job in Nomad
+	TestOver    Kind = "test-over"    // it is over, or was stopped
 	Note        Kind = "note"         // evidence only
 	Weaken      Kind = "weaken"       // the way back lost or regained strength
 	Emptied     Kind = "emptied"      // a colour's job was stopped
@@ -75,6 +77,7 @@ type Event struct {
 	Colour    Colour     // Emptied, Rescaled: which
 	Route     *Route     // Adopt, Enrol, Prepared
 	Gates     []GateRecord
+	Test      *Test      // TestBegin, TestOver
 	Then      string     // Retired: keep, scale or stop
 	KeepUntil *time.Time // when a candidate that ends badly is stopped
 	Detected  time.Time  // Trigger: first bad observation

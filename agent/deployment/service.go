@@ -38,6 +38,10 @@ type Service struct {
 	// Queued is a newer version that waits for the way back to be released.
 	Queued *Candidate `json:"queued,omitempty"`
 
+	// Tests are the jobs that gates have started, or are about to start, in
+	// Nomad: noted before, and forgotten once they are over.
+	Tests []Test `json:"tests,omitempty"`
+
 	// Seen are the source hashes this service was already released from (or
 	// refused), newest last, bounded. A source in Seen never starts a release
 	// by itself again after a restart or a change of leader.
@@ -280,6 +284,26 @@ type Verdict struct {
 	By      string            `json:"by,omitempty"`
 	Reason  string            `json:"reason,omitempty"`
 	Figures map[string]string `json:"figures,omitempty"`
+}
+
+// Test is a job that a gate runs in Nomad against a candidate.
+type Test struct {
+	Deployment string `json:"deployment"`
+	Proof      string `json:"proof"` // the candidate it tests
+	Gate       string `json:"gate"`
+	Job        string `json:"job"`             // its ID; that of the parameterized job where it has a token
+	Token      string `json:"token,omitempty"` // by which the instance is found among its job's
+	Namespace  string `json:"namespace,omitempty"`
+	Region     string `json:"region,omitempty"`
+}
+
+// Stray says whether a test is of no use any more: what it tests is not, or no
+// longer, being proved. A hold without a cause that lifts by itself is one for
+// the gates: nobody follows the test until a person resumes.
+func (s Service) Stray(t Test) bool {
+	d := s.Deployment
+	return d == nil || d.State != Gating || d.ID != t.Deployment || d.Candidate.Proof() != t.Proof ||
+		s.Held != nil && s.Held.Cause == ""
 }
 
 // Approval is a person's consent to one exact candidate.

@@ -124,7 +124,7 @@ func kindOf(code int, words string) error {
 		return ErrForbidden
 	case strings.Contains(words, "Enforcing job modify index"):
 		return ErrConflict
-	case code == http.StatusNotFound:
+	case code == http.StatusNotFound, strings.Contains(words, "parameterized job not found"):
 		return ErrNotFound
 	case code == http.StatusTooManyRequests, code == http.StatusRequestTimeout:
 		return ErrUnavailable
@@ -137,6 +137,7 @@ func kindOf(code int, words string) error {
 	for _, final := range []string{
 		"error occurred", "errors occurred", "nonexistent namespace", "validation failed",
 		"No path to region", "Missing job", "is invalid", "quota", "error in job mutator",
+		"is not a parameterized job", "metadata keys", "required meta keys", // of a dispatch
 		"does not match defined listener protocol", // Consul's, of an ingress gateway's service
 	} {
 		if strings.Contains(words, final) {

@@ -22,6 +22,10 @@ type JobStatus struct {
 	// (update.max_parallel = 0), as many as run.
 	Healthy int
 	Failed  int // allocations that ended in failure, so far
+	// Complete are those that came to a good end by themselves, and Over says
+	// that nothing of a batch job is left to do.
+	Complete int
+	Over     bool
 
 	Allocs     []Alloc // that run or may yet run, and those that failed
 	Deployment Rollout
@@ -98,7 +102,7 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 	}
 	s := JobStatus{
 		Exists: true, Stopped: value(job.Stop), Version: value(job.Version), Index: value(job.JobModifyIndex),
-		Placement: waiting(evals),
+		Placement: waiting(evals), Over: value(job.Status) == "dead",
 	}
 	for _, g := range job.TaskGroups {
 		s.Desired += value(g.Count)
@@ -108,6 +112,9 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 		s.Deployment = Rollout{rollout.ID, rollout.Status, rollout.StatusDescription}
 	}
 	for _, a := range allocs {
+		if a.JobVersion == s.Version && a.ClientStatus == api.AllocClientStatusComplete && a.DesiredStatus == api.AllocDesiredStatusRun {
+			s.Complete++
+		}
 		if a.JobVersion != s.Version || a.ClientStatus == api.AllocClientStatusComplete {
 			continue
 		}

@@ -44,6 +44,9 @@ func (s *Server) place(job *api.Job, g *api.TaskGroup, n int) {
 			a.will.Fail = fmt.Sprintf("failed to launch command with executor: rpc error: code = Unknown desc = binary %q could not be found", command)
 		}
 	}
+	if value(job.Type) == api.JobTypeBatch && a.will.End == nil {
+		a.will.End = scripted(g.Tasks[0])
+	}
 	if a.will.After == 0 {
 		s.start(a)
 		return
@@ -65,6 +68,9 @@ func (s *Server) start(a *allocation) {
 		return
 	}
 	a.stub.ClientStatus = api.AllocClientStatusRunning
+	if a.will.End != nil {
+		s.ends(a)
+	}
 	a.stub.DeploymentStatus = &api.AllocDeploymentStatus{Healthy: ptr(true)}
 	s.pending = append(s.pending, Change{clone(a.job), a.stub.TaskGroup, a.stub.ID, true})
 }

@@ -38,7 +38,7 @@ func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64
 func (c *Client) Job(ctx context.Context, namespace, id string) (job *api.Job, err error) {
 	err = c.read(ctx, "Job", id, func() {
 		if at := c.s.jobs[named(namespace, id)]; at != nil {
-			job = clone(at.job)
+			job = clone(c.s.withStatus(at))
 		}
 	})
 	if err != nil {

@@ -28,6 +28,10 @@ type API interface {
 	Stop(ctx context.Context, namespace, id string, purge bool) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
+	Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (id string, err error)
+	Dispatched(ctx context.Context, namespace, parent, token string) (*api.Job, error)
+	Ends(ctx context.Context, namespace, id string) ([]nomad.TaskEnd, error)
+	LogTail(ctx context.Context, namespace, alloc, task, stream string, most int) (string, error)
 }
 
 // Subject is what the contract is held against.
@@ -66,6 +70,10 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"no room", (*trial).room},
 		{"the stream tells what happens", (*trial).stream},
 		{"a watch ends with its context", (*trial).cancelled},
+		{"a batch job comes to a good end", (*trial).goodEnd},
+		{"a batch job comes to a bad end", (*trial).badEnd},
+		{"a batch job that is stopped has no end", (*trial).noEnd},
+		{"a token dispatches once", (*trial).dispatches},
 	} {
 		clauses.Go(func() {
 			slots <- struct{}{}

@@ -58,6 +58,9 @@ func (s *Server) schedule(at *stored) {
 		a.job, a.stub.JobVersion = job, *job.Version // in place
 	}
 	for _, g := range job.TaskGroups {
+		if job.ParameterizedJob != nil {
+			break // only its instances run
+		}
 		for n := have[*g.Name]; n < value(g.Count) && !value(job.Stop); n++ {
 			if s.used()+memory(g) > s.memory {
 				failed[*g.Name] = exhausted(value(g.Count) - n)
@@ -120,7 +123,7 @@ func (s *Server) status(n name) nomad.JobStatus {
 	if at.blocked != nil {
 		evals = append(evals, at.blocked)
 	}
-	return nomad.Status(at.job, allocs, at.rollout, evals)
+	return nomad.Status(s.withStatus(at), allocs, at.rollout, evals)
 }
 
 // destructive says whether a group's allocations must be replaced. Meta of

@@ -75,6 +75,7 @@ type Behaviour struct {
 	After time.Duration // until it is healthy, or fails
 	Fail  string        // the event of its failure, in Nomad's words
 	Stop  time.Duration // how long it takes to end when told to
+	End   *Ending       // of a batch job; nil: it runs for ever
 }
 
 // Change tells that an allocation runs, or no longer does.

@@ -1,0 +1,29 @@
+# Gates of every kind, on the example service. A policy that is used takes what
+# it needs of them. Every setting is described in docs/policy.md.
+
+service "api" {
+  job = "../jobs/api.nomad.hcl"
+  variables = {
+    version = "1.0.0"
+    app     = env("TEAL_EXAMPLE_APP", "/usr/local/bin/teal-example-app")
+  }
+
+  # Cheap ones first, side by side.
+  parallel {
+    gate "http" "version" {
+      path = "/version"
+      json = { version = "{version}" }
+    }
+
+    gate "http" "health" {
+      path = "/health"
+    }
+  }
+
+  # A suite of one's own, as a batch job in Nomad.
+  gate "nomad-job" "integration" {
+    jobspec   = file("../jobs/api-e2e.nomad.hcl")
+    variables = { script = "curl --fail --silent http://$address/health" }
+    timeout   = "15m"
+  }
+}
