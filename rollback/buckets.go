@@ -28,7 +28,7 @@ type durations struct {
 // read takes a scrape. Bounds that not every series of the histogram has tell of
 // a part of the requests only, and are left out.
 func (b *buckets) read(s Scrape, now time.Time) (d durations, series, labelled int, unlabelled []string, err error) {
-	series = len(s.Families[b.metric])
+	series = len(b.these(s))
 	var wrong error
 	list, first, err := b.standings.read(s, now, func(labels map[string]string) bool {
 		text, ok := labels["le"]

@@ -28,7 +28,8 @@ func (j *comparingJudge) Recall(p Past) {
 }
 
 func (j *comparingJudge) look(o Observation, serves bool) {
-	if scrapes, ok := o.PreviousScrapes[j.source]; ok && j.past.read(scrapes, o.At, serves) {
+	j.past.counters.about(j.filled(o.Before))
+	if scrapes, ok := o.PreviousScrapes[j.key]; ok && j.past.read(scrapes, o.At, serves) {
 		j.bar = j.past.bar(j.Tolerance)
 	}
 }

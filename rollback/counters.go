@@ -13,6 +13,8 @@ type counting interface {
 	read(s Scrape, now time.Time) (growth, error)
 	keep(instance string, now time.Time)
 	forget(before time.Time)
+	// about says which labels a series has to have.
+	about(where map[string]string)
 }
 
 // counters counts requests by their outcome.
@@ -33,7 +35,7 @@ type growth struct {
 
 // read implements counting.
 func (c *counters) read(s Scrape, now time.Time) (growth, error) {
-	g := growth{series: len(s.Families[c.metric])}
+	g := growth{series: len(c.these(s))}
 	list, first, err := c.standings.read(s, now, func(labels map[string]string) bool {
 		_, ok := c.outcome(labels)
 		if ok {

@@ -20,7 +20,7 @@ func TestDecodeMistakes(t *testing.T) {
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
 		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
-		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, label, metric, min_requests, path, port, ratio, tolerance, window.`},
+		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, callers, label, metric, min_requests, path, port, ratio, tolerance, where, window.`},
 		{"trigger \"errors\" \"e\" {\nabove = 5\n}", "5 is out of range; it must be between 0 and 1"},
 		{"trigger \"errors\" \"e\" {\nabove = 1\n}", "No more than all requests can fail; above must be less than 1."},
 		{"trigger \"errors\" \"e\" {\nratio = 0.9\n}", "0.9 is out of range; it must be between 1 and 1000"},
@@ -57,6 +57,10 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"volume\" \"v\" {\nbelow_ratio = 1\nabove_ratio = 1\n}", "Both ratios are 1: nothing is left that is good."},
 		{"trigger \"volume\" \"v\" {\nmetric = \"sum(x)\"\n}", "Selectors and functions are not understood here"},
 		{"trigger \"volume\" \"v\" {\nport = 0\n}", "There is no port 0; it must be between 1 and 65535."},
+		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nwhere = { a = \"{colour}\" }\n}", "name the port, or the key in the callers' meta that holds it"},
+		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\n}", "Callers count the requests to both colours"},
+		{"trigger \"errors\" \"e\" {\ncallers = [\"we b\"]\nport = 9102\nwhere = { a = \"{colour}\" }\n}", `"we b" is not the name of a Consul service.`},
+		{"trigger \"volume\" \"e\" {\nwhere = { \"a=b\" = \"c\" }\n}", `"a=b" is not the name of a label.`},
 		{`trigger "kv" "k" {}`, `The argument "key" is required`},
 		{"trigger \"kv\" \"k\" {\nkey = \"verdicts/{service}\"\n}", `a word about this version would judge the next one too; name the version in it`},
 		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
@@ -121,11 +125,11 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		"consul-health": {"min_passing": "0.75", "for": `"11s"`},
 		"errors": {
 			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 		"latency": {
 			"metric": `"x"`, "unit": `"ms"`, "quantile": "0.95", "above": `"1s"`, "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 		"prometheus": {
 			"url": `"https://q"`, "query": `"x"`, "range": `"1m"`, "step": `"2s"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
@@ -139,7 +143,7 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
 		"volume": {
 			"metric": `"x"`, "below": "1", "above": "2", "below_ratio": "0.5", "above_ratio": "2", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100",
+			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 	}
 	for kind := range rollback.Kinds {
@@ -159,6 +163,8 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			switch mine[name] = value; name {
 			case "ratio":
 				delete(mine, "above")
+			case "callers":
+				mine["port"], mine["where"] = "9102", `{ a = "{colour}" }`
 			case "step":
 				mine["range"] = `"2m"`
 			}

@@ -17,7 +17,7 @@ const minRead = 0.5
 // errorsJudge follows one watch for an errors trigger.
 type errorsJudge struct {
 	Errors
-	source   string
+	key      string // of its source
 	counters counting
 	tells    []string // labels, one of which a series of the metric needs
 	words    words
@@ -53,7 +53,8 @@ func (j *errorsJudge) Observe(o Observation) Judgement {
 func (j *errorsJudge) observe(o Observation) {
 	j.now = o.At
 	j.readings = j.readings[:0]
-	if scrapes, ok := o.Scrapes[j.source]; ok {
+	if scrapes, ok := o.Scrapes[j.key]; ok {
+		j.counters.about(j.filled(o.Whom))
 		j.take(o, scrapes)
 	}
 }
@@ -63,12 +64,15 @@ func (j *errorsJudge) observe(o Observation) {
 func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 	serving, answers := map[string]bool{}, map[string]int{}
 	for _, i := range o.Active {
-		if i.Serving() {
+		if i.Serving() && len(j.Callers) == 0 {
 			serving[i.ID] = true
 		}
 	}
 	for _, s := range scrapes {
 		answers[s.Instance]++
+		if len(j.Callers) > 0 {
+			serving[s.Instance] = true // all that were asked have to tell
+		}
 	}
 	j.seen = sight{any: true, serving: len(serving)}
 	var requests, failed float64
@@ -170,7 +174,11 @@ func (j *errorsJudge) missing() string {
 	if j.seen.series {
 		return ""
 	}
-	return fmt.Sprintf("; no instance has a metric %s at %s", j.Metric, j.Path)
+	with := ""
+	if len(j.Where) > 0 {
+		with = " with the labels that are asked for"
+	}
+	return fmt.Sprintf("; no instance has a metric %s%s at %s", j.Metric, with, j.Path)
 }
 
 func orNone(labels []string) string {

@@ -35,8 +35,7 @@ type Errors struct {
 	Tolerance   float64 // in sequence: share by which more may fail than with the previous colour
 	MinRequests int
 	Window      time.Duration
-	Path        string
-	Port        string
+	Endpoint
 }
 
 // Method is a way to judge.
@@ -49,7 +48,7 @@ const (
 )
 
 func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
-	e := Errors{Metric: "http_requests_total", By: InSequence, Tolerance: 0.001, MinRequests: 50, Window: 30 * time.Second, Path: "/metrics"}
+	e := Errors{Metric: "http_requests_total", By: InSequence, Tolerance: 0.001, MinRequests: 50, Window: 30 * time.Second}
 	pattern := "5.."
 	d := decoder("errors", eval)
 	d.String("metric", &e.Metric, hclbody.NotEmpty)
@@ -60,8 +59,7 @@ func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 	d.Number("tolerance", &e.Tolerance, hclbody.Within(0, 1))
 	d.Int("min_requests", &e.MinRequests, hclbody.AtLeast(1))
 	d.Duration("window", &e.Window)
-	d.String("path", &e.Path, hclbody.NotEmpty)
-	d.String("port", &e.Port, hclbody.NotEmpty)
+	e.declare(d)
 	d.Decode(body)
 
 	if _, err := regexp.Compile(pattern); err != nil {
@@ -111,7 +109,7 @@ func (e Errors) validate(d *hclbody.Decoder) {
 		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can fail; tolerance must be less than 1.")
 	}
 	validateWindow(d, e.Window)
-	validateEndpoint(d, e.Path, e.Port)
+	e.Endpoint.validate(d)
 }
 
 // Begin implements Trigger.
@@ -125,7 +123,7 @@ func (e Errors) Begin() Judge {
 	}
 	j := &errorsJudge{
 		Errors:   e,
-		source:   e.source().Key(),
+		key:      e.source().Key(),
 		counters: count(),
 		tells:    labels,
 		words:    words{"failed", "errors"},
@@ -136,11 +134,6 @@ func (e Errors) Begin() Judge {
 	}
 	return &comparingJudge{errorsJudge: j, past: pastReader{counters: count()}}
 }
-
-func (e Errors) source() ScrapeSource { return ScrapeSource{Path: e.Path, Port: e.Port} }
-
-// Sources implements Trigger.
-func (e Errors) Sources() []ScrapeSource { return []ScrapeSource{e.source()} }
 
 // Families implements Trigger.
 func (e Errors) Families() []string { return []string{e.Metric} }

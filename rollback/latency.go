@@ -29,15 +29,14 @@ type Latency struct {
 	Tolerance   float64       // in sequence: share of all requests by which more may take longer
 	MinRequests int
 	Window      time.Duration
-	Path        string
-	Port        string
+	Endpoint
 }
 
 // units are how many seconds one of them has.
 var units = map[string]float64{"s": 1, "ms": 0.001}
 
 func decodeLatency(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
-	l := Latency{Metric: "http_request_duration_seconds", Unit: "s", Quantile: 0.99, By: InSequence, MinRequests: 200, Window: 30 * time.Second, Path: "/metrics"}
+	l := Latency{Metric: "http_request_duration_seconds", Unit: "s", Quantile: 0.99, By: InSequence, MinRequests: 200, Window: 30 * time.Second}
 	d := decoder("latency", eval)
 	d.String("metric", &l.Metric, hclbody.NotEmpty)
 	d.String("unit", &l.Unit, hclbody.OneOf("s", "ms"))
@@ -47,8 +46,7 @@ func decodeLatency(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnosti
 	d.Number("tolerance", &l.Tolerance, hclbody.Within(0, 1))
 	d.Int("min_requests", &l.MinRequests, hclbody.AtLeast(1))
 	d.Duration("window", &l.Window)
-	d.String("path", &l.Path, hclbody.NotEmpty)
-	d.String("port", &l.Port, hclbody.NotEmpty)
+	l.declare(d)
 	d.Decode(body)
 
 	if !d.Has("tolerance") {
@@ -86,7 +84,7 @@ func (l Latency) validate(d *hclbody.Decoder) {
 		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can take longer; tolerance must be less than the quantile, %v.", l.Quantile)
 	}
 	validateWindow(d, l.Window)
-	validateEndpoint(d, l.Path, l.Port)
+	l.Endpoint.validate(d)
 }
 
 // Begin implements Trigger.
@@ -94,8 +92,8 @@ func (l Latency) Begin() Judge {
 	slow := &slowness{buckets: buckets{newStandings(l.bucket())}, exact: l.By == InSequence}
 	j := &latencyJudge{Latency: l, slow: slow, profile: profile{reader: buckets{newStandings(l.bucket())}}}
 	j.errorsJudge = &errorsJudge{
-		Errors: Errors{Metric: l.bucket(), By: l.By, Tolerance: l.Tolerance, MinRequests: l.MinRequests, Window: l.Window, Path: l.Path, Port: l.Port},
-		source: l.source().Key(), counters: slow, tells: []string{"le"}, window: window{length: l.Window},
+		Errors: Errors{Metric: l.bucket(), By: l.By, Tolerance: l.Tolerance, MinRequests: l.MinRequests, Window: l.Window, Endpoint: l.Endpoint},
+		key:    l.source().Key(), counters: slow, tells: []string{"le"}, window: window{length: l.Window},
 	}
 	if l.By == ByAbove {
 		j.limitTo(l.Above.Seconds() / units[l.Unit])
@@ -104,11 +102,6 @@ func (l Latency) Begin() Judge {
 }
 
 func (l Latency) bucket() string { return l.Metric + "_bucket" }
-
-func (l Latency) source() ScrapeSource { return ScrapeSource{Path: l.Path, Port: l.Port} }
-
-// Sources implements Trigger.
-func (l Latency) Sources() []ScrapeSource { return []ScrapeSource{l.source()} }
 
 // Families implements Trigger.
 func (l Latency) Families() []string { return []string{l.bucket()} }
@@ -157,10 +150,11 @@ func (j *latencyJudge) Recall(p Past) {
 
 // learn takes what is seen of the previous colour.
 func (j *latencyJudge) learn(o Observation, serves bool) {
+	j.profile.reader.about(j.Latency.filled(o.Before))
 	if j.By == ByAbove {
 		return
 	}
-	if scrapes, ok := o.PreviousScrapes[j.errorsJudge.source]; ok && j.profile.read(scrapes, o.At, serves) {
+	if scrapes, ok := o.PreviousScrapes[j.key]; ok && j.profile.read(scrapes, o.At, serves) {
 		j.learned = true
 	}
 	if j.learned && !serves {

@@ -31,6 +31,9 @@ func (v Verdict) String() string {
 type Observation struct {
 	At time.Time
 
+	// Whom the active colour is, and who was before it.
+	Whom, Before Subject
+
 	// Active and Previous are the two colours' instances in Consul.
 	// HealthErr is set when Consul could not be asked; the lists are then the
 	// last known ones.
@@ -75,10 +78,18 @@ type Series struct {
 type ScrapeSource struct {
 	Path string // URL path of the Prometheus text endpoint
 	Port string // a number, or the key in the service's meta that holds one; empty: the service's own port
+	// Callers are the services whose instances are asked instead of the colour's
+	// own, with commas between.
+	Callers string
 }
 
 // Key identifies the source in Observation.Scrapes.
-func (s ScrapeSource) Key() string { return s.Port + s.Path }
+func (s ScrapeSource) Key() string {
+	if s.Callers != "" {
+		return s.Port + s.Path + " of " + s.Callers
+	}
+	return s.Port + s.Path
+}
 
 // Judgement is a trigger's verdict with its evidence.
 type Judgement struct {

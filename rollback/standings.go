@@ -23,11 +23,34 @@ const (
 // how much they have grown.
 type standings struct {
 	metric string
+	where  map[string]string // labels that a series has to have
 	known  map[string]*standing
 }
 
+// about says of which series to take note.
+func (c *standings) about(where map[string]string) { c.where = where }
+
+// has says whether a series is one of those.
+func (c *standings) has(labels map[string]string) bool {
+	for name, value := range c.where {
+		if labels[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
+// these are the series of a scrape to take note of.
+func (c *standings) these(s Scrape) Family {
+	family := s.Families[c.metric]
+	if len(c.where) == 0 {
+		return family
+	}
+	return slices.DeleteFunc(slices.Clone(family), func(s Series) bool { return !c.has(s.Labels) })
+}
+
 func newStandings(metric string) standings {
-	return standings{metric, map[string]*standing{}}
+	return standings{metric: metric, known: map[string]*standing{}}
 }
 
 // standing is where one instance's counters stood when last read.
@@ -48,7 +71,7 @@ func (c *standings) read(s Scrape, now time.Time, counts func(labels map[string]
 	if s.Err != nil {
 		return nil, false, s.Err
 	}
-	family := s.Families[c.metric]
+	family := c.these(s)
 	values := make(map[string]float64, len(family))
 	labels := make(map[string]map[string]string, len(family))
 	for _, series := range family {

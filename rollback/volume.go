@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/hclbody"
 )
 
@@ -26,12 +27,11 @@ type Volume struct {
 	Below, Above float64
 	MinRequests  int // by ratio: that the previous colour has in a window, on average
 	Window       time.Duration
-	Path         string
-	Port         string
+	Endpoint
 }
 
 func decodeVolume(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
-	v := Volume{Metric: "http_requests_total", By: ByRatio, MinRequests: 50, Window: time.Minute, Path: "/metrics"}
+	v := Volume{Metric: "http_requests_total", By: ByRatio, MinRequests: 50, Window: time.Minute}
 	low, high := 0.2, 20.0
 	d := decoder("volume", eval)
 	d.String("metric", &v.Metric, hclbody.NotEmpty)
@@ -41,8 +41,7 @@ func decodeVolume(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 	d.Number("above_ratio", &high, hclbody.Within(1, 1e6))
 	d.Int("min_requests", &v.MinRequests, hclbody.AtLeast(1))
 	d.Duration("window", &v.Window)
-	d.String("path", &v.Path, hclbody.NotEmpty)
-	d.String("port", &v.Port, hclbody.NotEmpty)
+	v.declare(d)
 	d.Decode(body)
 
 	if d.Has("below") || d.Has("above") {
@@ -65,7 +64,7 @@ func decodeVolume(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric. Selectors and functions are not understood here; name the counter, such as \"http_requests_total\".", v.Metric)
 	}
 	validateWindow(d, v.Window)
-	validateEndpoint(d, v.Path, v.Port)
+	v.Endpoint.validate(d)
 	return v, d.Diagnostics()
 }
 
@@ -76,11 +75,6 @@ func (v Volume) Begin() Judge {
 		window: window{length: v.Window},
 	}
 }
-
-func (v Volume) source() ScrapeSource { return ScrapeSource{Path: v.Path, Port: v.Port} }
-
-// Sources implements Trigger.
-func (v Volume) Sources() []ScrapeSource { return []ScrapeSource{v.source()} }
 
 // Families implements Trigger.
 func (v Volume) Families() []string { return []string{v.Metric} }
@@ -97,7 +91,8 @@ type volumeJudge struct {
 // Prepare implements Comparing.
 func (j *volumeJudge) Prepare(o Observation) {
 	if scrapes, ok := o.PreviousScrapes[j.key]; ok {
-		requests, seconds := j.previous.read(o.At, o.Previous, scrapes)
+		j.previous.about(j.filled(o.Before))
+		requests, seconds := j.previous.read(o.At, j.read(o.Previous, scrapes), scrapes)
 		j.past.Requests += requests
 		j.past.Seconds += seconds
 	}
@@ -109,10 +104,23 @@ func (j *volumeJudge) Past() Past { return j.past.clone() }
 // Recall implements Comparing.
 func (j *volumeJudge) Recall(p Past) { j.past = p.clone() }
 
+// read are the instances that have to be read: of callers all that were asked.
+func (j *volumeJudge) read(colour []deployment.Instance, scrapes []Scrape) []deployment.Instance {
+	if len(j.Callers) == 0 {
+		return colour
+	}
+	var all []deployment.Instance
+	for _, s := range scrapes {
+		all = append(all, deployment.Instance{ID: s.Instance, Health: deployment.Passing})
+	}
+	return all
+}
+
 // Observe implements Judge.
 func (j *volumeJudge) Observe(o Observation) Judgement {
 	if scrapes, ok := o.Scrapes[j.key]; ok {
-		if requests, seconds := j.active.read(o.At, o.Active, scrapes); seconds > 0 {
+		j.active.about(j.filled(o.Whom))
+		if requests, seconds := j.active.read(o.At, j.read(o.Active, scrapes), scrapes); seconds > 0 {
 			j.window.add(o.At, requests, seconds)
 		}
 	}

@@ -2,7 +2,9 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"strings"
 	"sync"
 	"time"
 
@@ -47,7 +49,7 @@ func (j job) learn(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if v, _ := j.feed.now(); v.known {
-			o := rollback.Observation{Previous: v.of(j.d.From, j.rec.Route.Loose)}
+			o := rollback.Observation{Previous: v.of(j.d.From, j.rec.Route.Loose), Before: j.subject(j.d.From, j.d.FromVersion)}
 			o.PreviousScrapes = j.scrape(ctx, from, o.Previous)
 			o.At = time.Now()
 			if ctx.Err() != nil {
@@ -120,11 +122,30 @@ func answered(got map[string][]rollback.Scrape) map[string]bool {
 	return out
 }
 
-// scrape asks instances for all that is wanted of them.
+// scrape asks instances for all that is wanted of them; of callers it asks those
+// that there are now.
 func (j job) scrape(ctx context.Context, from map[rollback.ScrapeSource][]string, instances []deployment.Instance) map[string][]rollback.Scrape {
 	got := map[string][]rollback.Scrape{}
 	for source, families := range from {
-		got[source.Key()] = j.l.t.c.cfg.Scraper.Scrape(ctx, source, families, instances)
+		if scrapes, err := j.l.scrape(ctx, source, families, instances); err == nil {
+			got[source.Key()] = scrapes
+		}
 	}
 	return got
+}
+
+// scrape asks one source. An error means that nobody knows who the callers are.
+func (l *loop) scrape(ctx context.Context, source rollback.ScrapeSource, families []string, instances []deployment.Instance) ([]rollback.Scrape, error) {
+	cfg := l.t.c.cfg
+	if source.Callers != "" {
+		instances = nil
+		for name := range strings.SplitSeq(source.Callers, ",") {
+			list, _, err := cfg.Catalog.Instances(ctx, name, 0)
+			if err != nil {
+				return nil, fmt.Errorf("instances of %s: %w", name, err)
+			}
+			instances = append(instances, list...)
+		}
+	}
+	return cfg.Scraper.Scrape(ctx, source, families, instances), nil
 }

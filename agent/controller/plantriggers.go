@@ -49,7 +49,11 @@ func (l *loop) tryTrigger(ctx context.Context, t rollback.Trigger, serving []dep
 	for i, source := range t.Sources() {
 		metric := t.Families()[i]
 		read, has := 0, 0
-		for _, s := range l.t.c.cfg.Scraper.Scrape(ctx, source, t.Families(), serving) {
+		scrapes, err := l.scrape(ctx, source, t.Families(), serving)
+		if err != nil {
+			return "", err.Error()
+		}
+		for _, s := range scrapes {
 			switch {
 			case s.Err != nil:
 				fault = fmt.Sprintf("%s: %s", s.Instance, s.Err)
@@ -63,10 +67,16 @@ func (l *loop) tryTrigger(ctx context.Context, t rollback.Trigger, serving []dep
 		switch {
 		case read == 0 && fault != "":
 			return "", fault
+		case len(scrapes) == 0:
+			return "", fmt.Sprintf("there is no instance of %s", orUnknown(source.Callers))
 		case has == 0 && read > 0:
 			return "", fmt.Sprintf("no instance has a metric %s at %s", metric, source.Path)
 		}
-		return fmt.Sprintf("%d of %d instances of %s tell %s", has, len(serving), whom.Colour, metric), ""
+		who := string(whom.Colour)
+		if source.Callers != "" {
+			who = source.Callers
+		}
+		return fmt.Sprintf("%d of %d instances of %s tell %s", has, len(scrapes), who, metric), ""
 	}
 	asking, ok := t.(rollback.Asking)
 	if !ok {

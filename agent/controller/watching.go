@@ -195,7 +195,7 @@ func (t *told) anew(what string, stands bool) bool {
 func (j job) observation(v view, scrapes, previous map[string][]rollback.Scrape) rollback.Observation {
 	loose := j.rec.Route.Loose
 	return rollback.Observation{
-		At: time.Now(), HealthErr: v.err, Expected: j.now().Slots[j.d.To].Expected,
+		At: time.Now(), Whom: j.subject(j.d.To, j.d.Candidate.Version), Before: j.subject(j.d.From, j.d.FromVersion), HealthErr: v.err, Expected: j.now().Slots[j.d.To].Expected,
 		Active: v.of(j.d.To, loose), Previous: v.of(j.d.From, loose),
 		Scrapes: scrapes, PreviousScrapes: previous,
 	}

@@ -36,6 +36,7 @@ type Proxy struct {
 	server   *http.Server
 	next     atomic.Uint64 // round-robin over endpoints and weights
 	retried  atomic.Int64
+	stats    stats
 }
 
 // New listens on address, host:port; port 0 takes any. The table is asked
@@ -53,7 +54,7 @@ func New(address string, table func() xds.Table) (*Proxy, error) {
 		ErrorHandler: p.failed,
 		ErrorLog:     log.New(io.Discard, "", 0), // the caller sees the status
 	}
-	p.server = &http.Server{Handler: p.route(forward), ReadHeaderTimeout: 10 * time.Second}
+	p.server = &http.Server{Handler: p.stats.counted(p.route(forward)), ReadHeaderTimeout: 10 * time.Second}
 	return p, nil
 }
 

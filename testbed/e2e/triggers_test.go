@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/cluster"
@@ -186,4 +191,45 @@ func TestKVTrigger(t *testing.T) {
 			s.must(s.Put(s.soon(), "verdicts/t-kv/4.0.0", "no: orders have halved"))
 		},
 	}.put(t)
+}
+
+// Errors that the callers' proxies see are judged by what they count of each
+// colour. The data plane stands for Envoy here, and counts as Envoy does.
+func TestErrorsSeenByCallers(t *testing.T) {
+	s := open(t, "t-callers")
+	s.agent("a")
+	v := world.Service{Name: "t-callers", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 100})
+	envoy := httptest.NewServer(c.Proxy.Stats(v.Name))
+	t.Cleanup(envoy.Close)
+	at := envoy.Listener.Addr().(*net.TCPAddr)
+	s.must(s.ConsulClient().Agent().ServiceRegister(&consulapi.AgentServiceRegistration{
+		ID: "t-callers-web", Name: "t-callers-web", Address: "127.0.0.1", Port: 1, Connect: &consulapi.AgentServiceConnect{Native: true},
+	}))
+	t.Cleanup(func() { s.must(s.ConsulClient().Agent().ServiceDeregister("t-callers-web")) })
+	c.answers("1.0.0", 500)
+
+	v.Version, v.Watch, v.KeepFailed = "2.0.0", 6*time.Second, time.Hour
+	v.Triggers = fmt.Sprintf(`trigger "errors" "judged" {
+  metric  = "envoy_cluster_upstream_rq"
+  label   = "envoy_response_code"
+  callers = ["t-callers-web"]
+  port    = %d
+  path    = "/stats/prometheus"
+  where = {
+    consul_destination_service        = "{service}"
+    consul_destination_service_subset = "{colour}"
+  }
+}`, at.Port)
+	s.write(v)
+	s.judged(s.ends(v.Name, v.Version, deployment.Succeeded), "judged", "1 of 1 instances read); the previous colour's share was 0 %")
+	s.says(s.teal(0, "plan", v.Name).Out, `trigger "judged": 1 of 1 instances of t-callers-web tell envoy_cluster_upstream_rq`)
+
+	v.Version, v.Watch, v.Fault, v.After = "3.0.0", time.Minute, "errors:0.2", 100
+	s.write(v)
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger judged", "of requests failed")
+	c.serves(d.From)
+	c.unharmed()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,10 +64,10 @@ func (b *bench) lay(ctx context.Context) (err error) {
 		like world.Service
 	}{
 		{&b.swap, "swap", instant}, {&b.back, "back", long}, {&b.ill, "ill", long}, {&b.gated, "gated", instant},
-		{&b.turned, "turned", world.Service{Watch: 5 * time.Hour, KeepFailed: 5 * time.Hour, Interval: faultLook, Triggers: `trigger "errors" "http-5xx" {}`}},
+		{&b.turned, "turned", world.Service{Watch: 5 * time.Hour, KeepFailed: 5 * time.Hour, HealthyFor: faultLaunch, Interval: faultLook, Triggers: `trigger "errors" "http-5xx" {}`}},
 	} {
 		v := s.like
-		v.Name, v.HealthyFor, v.Count = "bench-"+s.name, time.Millisecond, 1
+		v.Name, v.HealthyFor, v.Count = "bench-"+s.name, cmp.Or(v.HealthyFor, time.Millisecond), 1
 		if s.name == "swap" {
 			v.Count = 2 // it is also the one under load
 		}

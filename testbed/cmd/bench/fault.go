@@ -12,12 +12,15 @@ import (
 	"github.com/tealdeploy/teal/testbed/world"
 )
 
-// A fifth of all requests fail, at this rate, and the watch looks once a second:
-// the figures of a policy that says nothing but that there is an errors trigger.
+// A fifth of all requests fail, at this rate. All else is as it is where a policy
+// says nothing but that there is an errors trigger: the watch looks once a second,
+// and the launch, in which the previous version is looked at, takes ten seconds and
+// a little more.
 const (
-	fault     = "errors:0.2"
-	faultRate = 200 // requests a second
-	faultLook = time.Second
+	fault       = "errors:0.2"
+	faultRate   = 200 // requests a second
+	faultLook   = time.Second
+	faultLaunch = 10 * time.Second
 )
 
 // recovered is how long callers suffer from a fault: from its injection to the
@@ -67,12 +70,12 @@ func (b *bench) faults(ctx context.Context, n int) (recovered, error) {
 	return out, t.EndLoad()
 }
 
-// turnsBad moves traffic to the second colour, lets it serve well for a while and
-// then fail, and waits until it is taken back.
+// turnsBad releases a version, lets it serve well for a while and then fail, and
+// waits until it is taken back.
 func (s *subject) turnsBad(ctx context.Context, t *world.Traffic) (suffered, decided time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := s.toGreenHealthy(ctx); err != nil {
+	if _, err := s.release(ctx); err != nil {
 		return 0, 0, err
 	}
 	more := func(colour deployment.Colour, n int) error {
