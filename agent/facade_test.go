@@ -120,6 +120,9 @@ func (f *facade) create(_ http.ResponseWriter, r *http.Request) (any, error) {
 func (f *facade) read(w http.ResponseWriter, r *http.Request) (any, error) {
 	key := r.PathValue("key")
 	switch q := r.URL.Query(); {
+	case q.Has("separator"):
+		folders, err := f.c.Folders(r.Context(), key)
+		return folders, err
 	case q.Has("keys"):
 		keys, err := f.c.Keys(r.Context(), key)
 		return keys, err

@@ -8,7 +8,6 @@ import (
 	consulapi "github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/api"
-	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -75,32 +74,17 @@ func (a *Agent) agents(ctx context.Context) ([]kv.AgentInfo, error) {
 
 // services reads every record but not the finished ones beside it, which are
 // most of what is stored.
-func (a *Agent) services(ctx context.Context) ([]api.Service, error) {
-	names, err := a.consul.Keys(ctx, a.keys.Services())
+func (a *Agent) services(ctx context.Context) (all []api.Service, err error) {
+	folders, err := a.consul.Folders(ctx, a.keys.Services())
 	if err != nil {
 		return nil, err
 	}
-	var ops consulapi.KVTxnOps
-	for _, key := range names {
-		if _, ok := a.keys.SplitState(key); ok {
-			ops = append(ops, &consulapi.KVTxnOp{Verb: consulapi.KVGetOrEmpty, Key: key})
+	err = a.consul.GetEach(ctx, a.keys.States(folders), func(p *consulapi.KVPair) {
+		if name, ok := a.keys.SplitState(p.Key); ok {
+			all = append(all, summary(name, p.Value))
 		}
-	}
-	var all []api.Service
-	for len(ops) > 0 {
-		n := min(consul.MaxOps, len(ops))
-		pairs, err := a.consul.Txn(ctx, ops[:n])
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range pairs {
-			if name, ok := a.keys.SplitState(p.Key); ok && p.ModifyIndex > 0 {
-				all = append(all, summary(name, p.Value))
-			}
-		}
-		ops = ops[n:]
-	}
-	return all, nil
+	})
+	return all, err
 }
 
 // summary is a service's line, also when its record cannot be read.

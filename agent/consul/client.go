@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -69,6 +70,8 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consul client: %w", err)
 	}
+	// The api package has put it there, unless the caller did.
+	cfg.API.HttpClient.Transport = sieving{transport(cfg.API.HttpClient)}
 	if cfg.Wait <= 0 || cfg.Wait > DefaultWait {
 		cfg.Wait = DefaultWait
 	}
@@ -88,6 +91,13 @@ func trustOf(config *api.Config) *trust.Settings {
 		CA: "ca_file or CONSUL_CACERT", ServerName: "tls_server_name or CONSUL_TLS_SERVER_NAME",
 		Client: "cert_file and key_file, or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY,", Address: "address or CONSUL_HTTP_ADDR",
 	}
+}
+
+func transport(c *http.Client) http.RoundTripper {
+	if c.Transport == nil {
+		return http.DefaultTransport
+	}
+	return c.Transport
 }
 
 // In is the same connection for the services and entries of another namespace

@@ -22,18 +22,6 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (api.ConfigEntry,
 	return entry, nil
 }
 
-// Entries reads all config entries of a kind that the token may see. One
-// blocking query covers every service.
-func (c *Client) Entries(ctx context.Context, kind string, index uint64) ([]api.ConfigEntry, uint64, error) {
-	ctx, done := c.bound(ctx, index)
-	defer done()
-	entries, meta, err := c.api.ConfigEntries().List(kind, c.read(ctx, index))
-	if err != nil {
-		return nil, 0, c.wrap(ctx, fmt.Sprintf("list %s entries", kind), entryRule(kind, "", "read"), err)
-	}
-	return entries, last(index, meta), nil
-}
-
 // SetEntry writes a config entry if its ModifyIndex is still index; 0 means
 // that it must not exist. false: somebody else wrote first.
 //

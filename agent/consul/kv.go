@@ -3,8 +3,11 @@ package consul
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/hashicorp/consul/api"
+	"golang.org/x/sync/errgroup"
 )
 
 // Get reads one key; nil when there is none.
@@ -47,15 +50,57 @@ func (c *Client) List(ctx context.Context, prefix string, index uint64) (api.KVP
 
 // Keys names all keys below prefix, in order, without reading their values.
 func (c *Client) Keys(ctx context.Context, prefix string) ([]string, error) {
+	return c.names(ctx, prefix, "")
+}
+
+func (c *Client) names(ctx context.Context, prefix, separator string) ([]string, error) {
 	op, rule := fmt.Sprintf("list keys below %q", prefix), Rule{"key_prefix", prefix, "list"}
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	keys, meta, err := c.api.KV().Keys(prefix, "", c.read(ctx, 0))
+	keys, meta, err := c.api.KV().Keys(prefix, separator, c.read(ctx, 0))
 	if err == nil {
 		err = filtered(op, rule, meta)
 	}
 	return keys, c.wrap(ctx, op, &rule, err)
 }
+
+// Folders names what stands below prefix, up to and with the next slash, in
+// order: "teal/services/" gives one name for each service, however many keys
+// it has.
+func (c *Client) Folders(ctx context.Context, prefix string) ([]string, error) {
+	return c.names(ctx, prefix, "/")
+}
+
+// GetEach reads many keys, in the consistent mode, and hands over those that
+// exist, in no order and from one goroutine at a time. It asks for MaxOps of
+// them at once: one answer for thousands would outlast any timeout, and would
+// have to fit into memory.
+func (c *Client) GetEach(ctx context.Context, keys []string, see func(*api.KVPair)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(eachAtOnce)
+	var one sync.Mutex
+	for part := range slices.Chunk(keys, MaxOps) {
+		g.Go(func() error {
+			ops := make(api.KVTxnOps, len(part))
+			for i, key := range part {
+				ops[i] = &api.KVTxnOp{Verb: api.KVGetOrEmpty, Key: key}
+			}
+			pairs, err := c.Txn(ctx, ops)
+			one.Lock()
+			defer one.Unlock()
+			for _, p := range pairs {
+				if p.ModifyIndex > 0 { // else there is none
+					see(p)
+				}
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// eachAtOnce is how many requests GetEach has under way.
+const eachAtOnce = 4
 
 // Put writes a key, whatever it held. Writing what is already there changes
 // nothing, not even the key's ModifyIndex.

@@ -31,6 +31,8 @@ import (
 type Store interface {
 	Get(ctx context.Context, key string, index uint64) (*consulapi.KVPair, uint64, error)
 	List(ctx context.Context, prefix string, index uint64) (consulapi.KVPairs, uint64, error)
+	Folders(ctx context.Context, prefix string) ([]string, error)
+	GetEach(ctx context.Context, keys []string, see func(*consulapi.KVPair)) error
 	Commit(ctx context.Context, fence consul.Fence, ops consulapi.KVTxnOps) (consulapi.KVPairs, error)
 	DestroySession(ctx context.Context, id string) error
 }
@@ -39,7 +41,7 @@ type Store interface {
 // query when index is not 0.
 type Catalog interface {
 	Instances(ctx context.Context, service string, index uint64) ([]deployment.Instance, uint64, error)
-	Entries(ctx context.Context, kind string, index uint64) ([]consulapi.ConfigEntry, uint64, error)
+	EachEntry(ctx context.Context, kind string, index uint64, known func(name string, modified uint64) bool, see func(consulapi.ConfigEntry)) (uint64, error)
 }
 
 // Nomad runs the two colours' jobs.

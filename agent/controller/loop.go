@@ -110,7 +110,10 @@ func newLoop(t *tenure, svc string) *loop {
 // everything it started.
 func (l *loop) run(ctx context.Context) error {
 	defer l.stopAll()
-	st := l.t.record(l.svc)
+	st, err := l.t.find(ctx, l.svc)
+	if err != nil {
+		return l.ended(ctx, err)
+	}
 	if l.rec, l.broken = decodeRecord(l.svc, st); l.broken != nil {
 		st = l.readAnew(ctx, st)
 	}

@@ -33,69 +33,112 @@ func newRouteBook() *routeBook { return &routeBook{seen: map[string]map[string]r
 // watchRoutes follows all entries of a kind by one blocking query. It keeps the
 // entry of every service in flight at hand, so that a move needs no read, and
 // sends services whose entry looks edited to have a look.
+//
+// Consul answers each change of one entry with all of them, and computes a hash
+// over all of them twice to do so. While entries keep changing, a look is
+// therefore followed by a rest that is a few times as long as the look: Consul
+// and the agent stay free for what moves traffic, which needs no look.
 func (t *tenure) watchRoutes(ctx context.Context, kind string) error {
 	cfg := t.c.cfg
 	return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
-		entries, next, err := cfg.Catalog.Entries(ctx, kind, index)
+		look := t.routes.look(kind, cfg.Routers[kind])
+		next, err := cfg.Catalog.EachEntry(ctx, kind, index, look.known, look.see)
 		if err != nil {
 			if ctx.Err() == nil {
 				cfg.Log.Warn("config entries cannot be followed, trying again", "kind", kind, "error", err)
 			}
 			return 0, err
 		}
-		suspects, first := t.routes.compare(kind, entries, cfg.Routers[kind])
+		suspects, first := look.done()
 		if first {
-			suspects = append(suspects, t.without(entries)...)
+			suspects = append(suspects, t.without(look.now)...)
 		}
 		for _, svc := range suspects {
 			t.routeSuspect(kind, svc)
 		}
+		pause(ctx, look.rest())
 		return next, nil
 	})
 }
 
-// compare takes a kind's entries in and names the services whose entry is
-// edited, was edited, or has gone since the last time. first says that there was
-// no last time.
-func (b *routeBook) compare(kind string, entries []consulapi.ConfigEntry, router traffic.Router) (suspects []string, first bool) {
+// routeLook is one look at all entries of a kind, one after the other.
+type routeLook struct {
+	book     *routeBook
+	kind     string
+	router   traffic.Router
+	last     map[string]routeSeen // nil: there was no last time
+	now      map[string]routeSeen
+	suspects []string
+	began    time.Time // the first entry was there
+}
+
+func (b *routeBook) look(kind string, router traffic.Router) *routeLook {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	last, now := b.seen[kind], make(map[string]routeSeen, len(entries))
-	for _, e := range entries {
-		svc := e.GetName()
-		was, known := last[svc]
-		if known && was.index == e.GetModifyIndex() {
-			now[svc] = was
-			continue
-		}
-		o := router.Note(e)
-		now[svc] = routeSeen{o.Index, o.Edited}
-		if o.Edited || was.edited {
-			suspects = append(suspects, svc)
-		}
-	}
-	for svc := range last {
-		if _, ok := now[svc]; !ok {
-			suspects = append(suspects, svc)
-		}
-	}
-	b.seen[kind] = now
-	slices.Sort(suspects)
-	return suspects, last == nil
+	last := b.seen[kind]
+	return &routeLook{book: b, kind: kind, router: router, last: last, now: make(map[string]routeSeen, len(last))}
 }
+
+// known takes an entry in that is as it was the last time.
+func (l *routeLook) known(svc string, index uint64) bool {
+	if l.began.IsZero() {
+		l.began = time.Now()
+	}
+	was, known := l.last[svc]
+	if known = known && was.index == index; known {
+		l.now[svc] = was
+	}
+	return known
+}
+
+// see takes an entry in that is not, and suspects it if it is edited or was.
+func (l *routeLook) see(e consulapi.ConfigEntry) {
+	svc := e.GetName()
+	o := l.router.Note(e)
+	l.now[svc] = routeSeen{o.Index, o.Edited}
+	if o.Edited || l.last[svc].edited {
+		l.suspects = append(l.suspects, svc)
+	}
+}
+
+// done names the services whose entry is edited, was edited, or has gone since
+// the last time. first says that there was no last time.
+func (l *routeLook) done() (suspects []string, first bool) {
+	for svc := range l.last {
+		if _, ok := l.now[svc]; !ok {
+			l.suspects = append(l.suspects, svc)
+		}
+	}
+	l.book.mu.Lock()
+	defer l.book.mu.Unlock()
+	l.book.seen[l.kind] = l.now
+	slices.Sort(l.suspects)
+	return l.suspects, l.last == nil
+}
+
+// restTimes is how many times longer than a look the rest after it is. A look
+// at a hundred entries takes a millisecond or two.
+const restTimes = 5
+
+func (l *routeLook) rest() time.Duration {
+	if l.began.IsZero() {
+		return 0
+	}
+	return min(restTimes*time.Since(l.began), mostRest)
+}
+
+// mostRest bounds the rest: so late at most somebody's edit is found that
+// follows another at once.
+const mostRest = 3 * time.Second
 
 // without names the managed services that have none of the entries: somebody
 // may have deleted it while nobody led.
-func (t *tenure) without(entries []consulapi.ConfigEntry) []string {
-	there := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		there[e.GetName()] = true
-	}
+func (t *tenure) without(entries map[string]routeSeen) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var missing []string
 	for svc, st := range t.records {
-		if st.gist.router != "" && !there[svc] {
+		if _, there := entries[svc]; st.gist.router != "" && !there {
 			missing = append(missing, svc)
 		}
 	}
@@ -104,7 +147,7 @@ func (t *tenure) without(entries []consulapi.ConfigEntry) []string {
 
 // routeSuspect sends a managed service to look at its route.
 func (t *tenure) routeSuspect(kind, svc string) {
-	router := t.record(svc).gist.router
+	router := t.kept(svc).gist.router
 	if router == kind || router == consulapi.ServiceRouter {
 		t.post(svc, routeChanged{})
 	}

@@ -93,7 +93,7 @@ func (l *loop) save(ctx context.Context, next deployment.Service, ended []deploy
 		switch {
 		case err == nil && len(pairs) > 0:
 			l.index = pairs[0].ModifyIndex
-			l.t.setRecord(l.svc, stored{raw, l.index, gistOf(next, nil)})
+			l.t.setRecord(l.svc, stored{raw: raw, index: l.index, gist: gistOf(next, nil)})
 			return nil
 		case err == nil, errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnavailable):
 			return l.reread(ctx, next, raw, err)

@@ -32,17 +32,29 @@ type tenure struct {
 
 	mu      sync.Mutex
 	closed  bool // no loop may be started any more
+	loaded  bool // every record has been read
 	loops   map[string]*loop
-	records map[string]stored
+	records map[string]kept
 	jobs    map[string]string // Nomad job → service whose colour it is
 	tally   tally
 }
 
-// stored is a record as Consul has it. Idle services keep only this.
+// kept is what is left of a record between two loops of its service.
+type kept struct {
+	packed packed
+	index  uint64
+	gist   gist
+	from   *policy.Policy
+}
+
+// stored is a record as Consul has it.
 type stored struct {
 	raw   []byte
 	index uint64
 	gist  gist
+	// from is the policy that was found to be released (or refused) already,
+	// nil where nobody looked.
+	from *policy.Policy
 }
 
 // maxAsks is how many appraisals talk to Nomad at once.
@@ -57,17 +69,10 @@ func (c *Controller) Run(ctx context.Context, term leader.Term) error {
 		asks:    make(chan struct{}, maxAsks),
 		routes:  newRouteBook(),
 		loops:   map[string]*loop{},
-		records: map[string]stored{},
+		records: map[string]kept{},
 		jobs:    map[string]string{},
 		tally:   newTally(),
 	}
-	if err := t.load(ctx); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.tenure = t
-	set := c.policies
-	c.mu.Unlock()
 	defer func() {
 		c.mu.Lock()
 		c.tenure = nil
@@ -76,13 +81,8 @@ func (c *Controller) Run(ctx context.Context, term leader.Term) error {
 		c.cfg.Meter.Deployments(nil)
 	}()
 
-	g.Go(func() error { return t.watchCommands(ctx) })
-	for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver} {
-		g.Go(func() error { return t.watchRoutes(ctx, kind) })
-	}
-	g.Go(func() error { return t.watchJobs(ctx) })
-	t.resumeAll()
-	t.policiesFound(set)
+	g.Go(func() error { return t.watchCommands(ctx) }) // which wait for no other service's record
+	g.Go(func() error { return t.takeOver(ctx) })
 	<-ctx.Done()
 	t.mu.Lock()
 	t.closed = true
@@ -94,21 +94,55 @@ func (c *Controller) Run(ctx context.Context, term leader.Term) error {
 	return err
 }
 
-// load reads every record once. Later ones are known from our own writes.
-func (t *tenure) load(ctx context.Context) error {
-	log := t.c.cfg.Log
+// takeOver reads how everything stands, and goes on with it.
+func (t *tenure) takeOver(ctx context.Context) error {
+	c := t.c
+	c.mu.Lock()
+	set := c.policies
+	c.mu.Unlock()
+	if err := t.load(ctx, set); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.tenure = t
+	set = c.policies
+	c.mu.Unlock()
+	for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver} {
+		t.g.Go(func() error { return t.watchRoutes(ctx, kind) })
+	}
+	t.g.Go(func() error { return t.watchJobs(ctx) })
+	t.resumeAll()
+	t.policiesFound(set)
+	return nil
+}
+
+// load reads every record once, and of what else is stored nothing: finished
+// records are most of it. Later ones are known from our own writes.
+func (t *tenure) load(ctx context.Context, set *policy.Set) error {
+	log, keys, store := t.c.cfg.Log, t.c.cfg.Keys, t.c.cfg.Store
 	return retry(ctx, log, "read the records", func(ctx context.Context) error {
-		pairs, _, err := t.c.cfg.Store.List(ctx, t.c.cfg.Keys.Services(), 0)
+		folders, err := store.Folders(ctx, keys.Services())
 		if err != nil {
 			return err
 		}
-		for _, p := range pairs {
-			if svc, ok := t.c.cfg.Keys.SplitState(p.Key); ok {
-				rec, err := decodeRecord(svc, stored{raw: p.Value, index: p.ModifyIndex})
-				t.setRecord(svc, stored{p.Value, p.ModifyIndex, gistOf(rec, err)})
+		err = store.GetEach(ctx, keys.States(folders), func(p *consulapi.KVPair) {
+			svc, _ := keys.SplitState(p.Key)
+			st := stored{raw: p.Value, index: p.ModifyIndex}
+			rec, err := decodeRecord(svc, st)
+			st.gist = gistOf(rec, err)
+			if p := set.Policy(svc); p != nil && err == nil && seenIn(rec, p) {
+				st.from = p
 			}
+			t.put(svc, st, false)
+		})
+		if err != nil {
+			return err
 		}
-		log.Info("in office", "services", len(t.records), "epoch", t.term.Epoch)
+		t.mu.Lock()
+		t.loaded = true
+		n := len(t.records)
+		t.mu.Unlock()
+		log.Info("in office", "services", n, "epoch", t.term.Epoch)
 		return nil
 	})
 }
@@ -205,16 +239,51 @@ func (t *tenure) next(l *loop, idle bool) (m message, ok, gone bool) {
 
 // record is the service's record as last written or read.
 func (t *tenure) record(svc string) stored {
+	k := t.kept(svc)
+	return stored{raw: k.packed.unpack(), index: k.index, gist: k.gist, from: k.from}
+}
+
+func (t *tenure) kept(svc string) kept {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.records[svc]
 }
 
-func (t *tenure) setRecord(svc string, st stored) {
+// find is the service's record, read now if it was not yet.
+func (t *tenure) find(ctx context.Context, svc string) (stored, error) {
+	t.mu.Lock()
+	_, there := t.records[svc]
+	there = there || t.loaded
+	t.mu.Unlock()
+	if there {
+		return t.record(svc), nil
+	}
+	var st stored
+	err := retry(ctx, t.c.cfg.Log, "read the record of "+svc, func(ctx context.Context) error {
+		pair, _, err := t.c.cfg.Store.Get(ctx, t.c.cfg.Keys.State(svc), 0)
+		if err == nil && pair != nil {
+			st = stored{raw: pair.Value, index: pair.ModifyIndex}
+			st.gist = gistOf(decodeRecord(svc, st))
+			t.put(svc, st, false)
+		}
+		return err
+	})
+	return st, err
+}
+
+func (t *tenure) setRecord(svc string, st stored) { t.put(svc, st, true) }
+
+// put keeps a record. One that was read, over which nobody else's read or our
+// own write may have come meanwhile, goes over no newer one.
+func (t *tenure) put(svc string, st stored, over bool) {
+	k := kept{packed: pack(st.raw), index: st.index, gist: st.gist, from: st.from}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.records[svc]
-	t.records[svc] = st
+	if !over && was.index >= st.index {
+		return
+	}
+	t.records[svc] = k
 	for _, job := range was.gist.jobs {
 		delete(t.jobs, job)
 	}
@@ -231,12 +300,19 @@ func (t *tenure) setRecord(svc string, st stored) {
 // older than those of the leader before it.
 func (t *tenure) policiesFound(set *policy.Set) {
 	for _, p := range set.Policies() {
-		rec, err := decodeRecord(p.Service, t.record(p.Service))
-		if err == nil && slices.Contains(rec.Seen, p.SourceHash(overridesFor(rec, p))) {
+		if t.kept(p.Service).from == p {
+			continue
+		}
+		if rec, err := decodeRecord(p.Service, t.record(p.Service)); err == nil && seenIn(rec, p) {
 			continue
 		}
 		t.post(p.Service, policyEdited{})
 	}
+}
+
+// seenIn says whether a service was released from a policy, or refused.
+func seenIn(rec deployment.Service, p *policy.Policy) bool {
+	return slices.Contains(rec.Seen, p.SourceHash(overridesFor(rec, p)))
 }
 
 // policiesEdited looks at the policies that differ, or are gone.

@@ -105,3 +105,17 @@ func (k Keys) SplitState(key string) (svc string, ok bool) {
 	svc, leaf, found := strings.Cut(rest, "/")
 	return svc, found && leaf == "state" && svc != ""
 }
+
+// States are the records' keys of the services whose prefixes are given. What
+// is no such prefix is left out.
+func (k Keys) States(folders []string) []string {
+	var keys []string
+	for _, folder := range folders {
+		rest, found := strings.CutPrefix(folder, k.Services())
+		svc, ended := strings.CutSuffix(rest, "/")
+		if found && ended && svc != "" && !strings.Contains(svc, "/") {
+			keys = append(keys, k.State(svc))
+		}
+	}
+	return keys
+}

@@ -77,11 +77,11 @@ func (d *directories) update(r *reader) bool {
 	if info, err := os.Stat(r.path); err == nil && info.IsDir() {
 		wanted[absolute(r.path)] = &directory{}
 	}
-	for path := range r.units {
-		d.want(wanted, path, true)
+	for path, u := range r.units {
+		d.want(wanted, path, !u.version.plain)
 	}
-	for path := range r.named {
-		d.want(wanted, path, true)
+	for path, v := range r.named {
+		d.want(wanted, path, !v.plain)
 	}
 
 	for path := range d.byPath {
@@ -122,7 +122,7 @@ func (d *directories) want(wanted map[string]*directory, path string, follow boo
 	path = absolute(path)
 	add := func(path string) {
 		dir, name := filepath.Dir(path), filepath.Base(path)
-		for {
+		for wanted[dir] == nil { // else it is known to be there
 			if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
 				break
 			}

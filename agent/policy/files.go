@@ -26,6 +26,9 @@ type version struct {
 	hash string      // SHA-256 of the text, empty when it could not be read
 	text string      // kept only for those files that policies name
 	err  error
+	// plain says that path was no symbolic link. One in its place is another
+	// file, and so is what a changed one leads to.
+	plain bool
 }
 
 // unchanged says whether info shows the file that v was read from, with no
@@ -49,6 +52,9 @@ func readVersion(path string, last *version, always bool) *version {
 	if err != nil {
 		v.err = explain(path, err)
 		return v
+	}
+	if itself, err := os.Lstat(path); err == nil {
+		v.plain = itself.Mode()&fs.ModeSymlink == 0
 	}
 	sum := sha256.Sum256([]byte(v.text))
 	v.info, v.hash = info, hex.EncodeToString(sum[:])

@@ -61,12 +61,10 @@ func (w *Watcher) run(ctx context.Context, watched *directories, onChange func(*
 	round := func(always, tell bool) {
 		watched.update(r) // before reading, so that no change falls between
 		set, diags, changed := r.read(always)
-		for watched.update(r) {
+		for fresh := changed; fresh && watched.update(r); changed = changed || fresh {
 			// A directory that was not watched until now may have changed
 			// between reading it and watching it.
-			var again bool
-			set, diags, again = r.read(false)
-			changed = changed || again
+			set, diags, fresh = r.read(false)
 		}
 		if changed || tell {
 			onChange(set, diags)

@@ -1,6 +1,7 @@
 package consultest
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -182,7 +183,7 @@ func (x *trial) entries() {
 		defer done()
 		for began := time.Now(); ; {
 			x.looks()
-			list, next, err := x.Entries(x.ctx, api.ServiceResolver, index)
+			list, next, err := x.list(x.ctx, api.ServiceResolver, index)
 			x.must(err)
 			late := time.Since(began) > Wait*8/10
 			if slices.Equal(mine(list), want) && next > index && !late {
@@ -195,7 +196,7 @@ func (x *trial) entries() {
 		}
 	}
 	x.setEntry(x.defaults("http"))
-	list, index, err := x.Entries(x.ctx, api.ServiceResolver, 0)
+	list, index, err := x.list(x.ctx, api.ServiceResolver, 0)
 	x.must(err)
 	if len(mine(list)) != 0 || index == 0 {
 		x.t.Fatalf("%v at %d", mine(list), index)
@@ -215,6 +216,26 @@ func (x *trial) entries() {
 	until(index, func() {
 		_, _ = x.DeleteEntry(x.ctx, other.Kind, other.Name, x.entry(other.Kind, other.Name).GetModifyIndex())
 	}, "-b")
-	_, _, err = x.Entries(x.ctx, "no-such-kind", 0)
+	var shown []api.ConfigEntry
+	left := x.entry(e.Kind, e.Name)
+	for _, known := range []uint64{left.GetModifyIndex(), left.GetModifyIndex() - 1} {
+		shown = nil
+		_, err = x.EachEntry(x.ctx, e.Kind, 0, func(name string, modified uint64) bool {
+			return name == e.Name && modified == known
+		}, func(e api.ConfigEntry) { shown = append(shown, e) })
+		x.must(err)
+		if got := mine(shown); (len(got) == 0) != (known == left.GetModifyIndex()) {
+			x.t.Errorf("%v is shown to who knows %d of %d", got, known, left.GetModifyIndex())
+		}
+	}
+	x.equal("an entry of a list", shown[slices.IndexFunc(shown, func(one api.ConfigEntry) bool { return one.GetName() == e.Name })], left)
+	_, _, err = x.list(x.ctx, "no-such-kind", 0)
 	x.is(err, consul.ErrInvalid)
+}
+
+// list is all entries of a kind.
+func (x *trial) list(ctx context.Context, kind string, index uint64) (list []api.ConfigEntry, last uint64, err error) {
+	last, err = x.EachEntry(ctx, kind, index, func(string, uint64) bool { return false },
+		func(e api.ConfigEntry) { list = append(list, e) })
+	return list, last, err
 }

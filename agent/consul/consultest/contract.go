@@ -22,6 +22,8 @@ type API interface {
 	Read(ctx context.Context, key string) (*api.KVPair, error)
 	List(ctx context.Context, prefix string, index uint64) (api.KVPairs, uint64, error)
 	Keys(ctx context.Context, prefix string) ([]string, error)
+	Folders(ctx context.Context, prefix string) ([]string, error)
+	GetEach(ctx context.Context, keys []string, see func(*api.KVPair)) error
 	Put(ctx context.Context, key string, value []byte) error
 	CAS(ctx context.Context, key string, value []byte, index uint64) (bool, error)
 	Delete(ctx context.Context, key string) error
@@ -34,7 +36,7 @@ type API interface {
 	Release(ctx context.Context, key string, value []byte, session string) (bool, error)
 
 	Entry(ctx context.Context, kind, name string) (api.ConfigEntry, error)
-	Entries(ctx context.Context, kind string, index uint64) ([]api.ConfigEntry, uint64, error)
+	EachEntry(ctx context.Context, kind string, index uint64, known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error)
 	SetEntry(ctx context.Context, entry api.ConfigEntry, index uint64) (bool, error)
 	DeleteEntry(ctx context.Context, kind, name string, index uint64) (bool, error)
 	Chain(ctx context.Context, service, namespace string) (*api.CompiledDiscoveryChain, error)

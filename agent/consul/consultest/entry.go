@@ -51,7 +51,19 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (e api.ConfigEntr
 	return e, nil
 }
 
-// Entries is consul.Client's.
+// EachEntry is consul.Client's.
+func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
+	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
+	list, last, err := c.Entries(ctx, kind, index)
+	for _, e := range list {
+		if !known(e.GetName(), e.GetModifyIndex()) {
+			see(e)
+		}
+	}
+	return last, err
+}
+
+// Entries are all of a kind.
 func (c *Client) Entries(ctx context.Context, kind string, index uint64) (list []api.ConfigEntry, last uint64, err error) {
 	if blank(kind) == nil {
 		return nil, 0, refused("list "+kind+" entries", "invalid config entry kind: %s", kind)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -60,6 +61,37 @@ func (c *Client) Keys(ctx context.Context, prefix string) (names []string, err e
 		return found{index: s.index}
 	})
 	return names, err
+}
+
+// Folders is consul.Client's.
+func (c *Client) Folders(ctx context.Context, prefix string) (names []string, err error) {
+	_, err = c.read(ctx, "Folders", prefix, 0, false, func(s *Server, at uint64) found {
+		names = nil
+		s.keys.under(prefix, at, func(name string, _ version[api.KVPair]) {
+			if folder, _, deeper := strings.Cut(strings.TrimPrefix(name, prefix), "/"); deeper {
+				name = prefix + folder + "/"
+			}
+			if len(names) == 0 || names[len(names)-1] != name {
+				names = append(names, name)
+			}
+		})
+		return found{index: s.index}
+	})
+	return names, err
+}
+
+// GetEach is consul.Client's.
+func (c *Client) GetEach(ctx context.Context, keys []string, see func(*api.KVPair)) error {
+	for _, key := range keys {
+		pair, _, err := c.get(ctx, "GetEach", key, 0, true)
+		if err != nil {
+			return err
+		}
+		if pair != nil {
+			see(pair)
+		}
+	}
+	return nil
 }
 
 // Put is consul.Client's.

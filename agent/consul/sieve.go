@@ -1,0 +1,120 @@
+package consul
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// sieve takes the entries of a list one by one as they arrive. Consul answers
+// every change of one entry with all of them, tens of megabytes where there are
+// thousands, and the api package would hold them three times over.
+type sieve struct {
+	known func(name string, modified uint64) bool
+	see   func(api.ConfigEntry)
+}
+
+type sieveKey struct{}
+
+// sieving is a transport that hands the body of an answer to the request's
+// sieve, if it has one, and an empty list to whoever asked.
+type sieving struct{ http.RoundTripper }
+
+func (t sieving) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := t.RoundTripper.RoundTrip(r)
+	s, ok := r.Context().Value(sieveKey{}).(sieve)
+	if err == nil && ok && answer.StatusCode == http.StatusOK {
+		answer.Body = &sieved{s: s, body: answer.Body, rest: strings.NewReader("[]")}
+	}
+	return answer, err
+}
+
+// sieved is an empty list, once all of the real one has been seen.
+type sieved struct {
+	s    sieve
+	body io.ReadCloser
+	rest io.Reader
+	done bool
+}
+
+func (b *sieved) Read(p []byte) (int, error) {
+	if !b.done {
+		if err := b.s.all(b.body); err != nil {
+			return 0, err
+		}
+		b.done = true
+	}
+	return b.rest.Read(p)
+}
+
+func (b *sieved) Close() error { return b.body.Close() }
+
+// all reads a list to its end.
+func (s sieve) all(body io.Reader) error {
+	list := json.NewDecoder(body)
+	if begin, err := list.Token(); err != nil || begin == nil { // null: there are none
+		return err
+	}
+	for item := (listed{}); list.More(); {
+		if err := list.Decode(&item); err != nil {
+			return err
+		}
+		if s.known(item.head.Name, item.head.ModifyIndex) {
+			continue
+		}
+		e, err := api.DecodeConfigEntryFromJSON(item.text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", item.head.Name, err)
+		}
+		s.see(e)
+	}
+	_, err := list.Token()
+	return err
+}
+
+// listed is one entry of a list: what tells whether it is known, and its text.
+type listed struct {
+	head struct {
+		Name        string
+		ModifyIndex uint64
+	}
+	text []byte
+}
+
+// UnmarshalJSON keeps the text in the place of the last one.
+func (l *listed) UnmarshalJSON(text []byte) error {
+	l.text = append(l.text[:0], text...)
+	l.head.Name, l.head.ModifyIndex = "", 0
+	return json.Unmarshal(text, &l.head)
+}
+
+// EachEntry reads all config entries of a kind that the token may see, one by
+// one: known is asked of each whether its caller has it, by name and
+// ModifyIndex, and see is given those it has not. Both are called before
+// EachEntry returns, also for a part of the entries when it returns an error.
+// One blocking query covers every service.
+//
+// It waits longer than other queries: at the end of a wait Consul sends all
+// entries again.
+func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
+	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
+	patient := *c
+	patient.wait *= entriesWait
+	ctx, done := patient.bound(ctx, index)
+	defer done()
+	asking := patient.read(context.WithValue(ctx, sieveKey{}, sieve{known, see}), index)
+	_, meta, err := c.api.ConfigEntries().List(kind, asking)
+	if err != nil {
+		return 0, c.wrap(ctx, fmt.Sprintf("list %s entries", kind), entryRule(kind, "", "read"), err)
+	}
+	return last(index, meta), nil
+}
+
+// entriesWait is how many times longer than others a query for all entries
+// waits.
+const entriesWait = 5
