@@ -1,12 +1,42 @@
 package consultest
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/consul"
 )
+
+func (x *trial) manyKeys() {
+	var want []string
+	for i := range consul.MaxOps + 10 {
+		name := fmt.Sprintf("svc-%03d", i)
+		x.put(name+"/state", name)
+		want = append(want, x.key(name+"/state"))
+	}
+	x.put("svc-000/deployments/1", "old")
+	x.put("plain", "1")
+	folders, err := x.Folders(x.ctx, x.key(""))
+	x.must(err)
+	if len(folders) != len(want)+1 || folders[0] != x.key("plain") || folders[1] != x.key("svc-000/") || folders[2] != x.key("svc-001/") {
+		x.t.Errorf("%d folders: %v", len(folders), folders[:min(4, len(folders))])
+	}
+	got := map[string]string{}
+	x.must(x.GetEach(x.ctx, append(slices.Clone(want), x.key("missing")), func(p *api.KVPair) {
+		if p.ModifyIndex == 0 {
+			x.t.Errorf("%s has no index", p.Key)
+		}
+		got[p.Key] = string(p.Value)
+	}))
+	x.equal("the keys read", slices.Sorted(maps.Keys(got)), want)
+	if got[x.key("svc-042/state")] != "svc-042" {
+		x.t.Errorf("svc-042 is %q", got[x.key("svc-042/state")])
+	}
+}
 
 func (x *trial) keys() {
 	if pair := x.pair("a"); pair != nil {

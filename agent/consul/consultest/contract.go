@@ -77,6 +77,7 @@ func Contract(t *testing.T, run func(t *testing.T, clause func(t *testing.T, s S
 		test func(x *trial)
 	}{
 		{"a key is written read listed and deleted", (*trial).keys},
+		{"many keys are read at once", (*trial).manyKeys},
 		{"writing the same changes nothing", (*trial).sameValue},
 		{"compare and set of a key", (*trial).casKey},
 		{"all writes share one index", (*trial).oneIndex},

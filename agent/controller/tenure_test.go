@@ -1,0 +1,113 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/consul/consultest"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/traffic"
+)
+
+// A new leader obeys while it still reads how everything else stands, and of
+// what has ended it reads nothing.
+func TestCommandsWaitForNoOtherRecord(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.agents[0].stop()
+		asked := make(chan string, 1000)
+		w.consul.Intercept(func(c consultest.Call) consultest.Fault {
+			if c.Agent != "agent-2" {
+				return consultest.Fault{}
+			}
+			asked <- c.Op + " " + c.Key
+			return consultest.Fault{Hang: c.Op == "GetEach"}
+		})
+		w.agent("agent-2")
+		w.obeyed(kv.Pause, "")
+		w.consul.Intercept(nil)
+		w.obeyed(kv.Resume, "")
+		close(asked)
+		for what := range asked {
+			if strings.Contains(what, "/deployments/") || strings.HasPrefix(what, "List "+w.keys.Services()) {
+				t.Errorf("asked for %s", what)
+			}
+		}
+	})
+}
+
+// busyCatalog has thousands of entries that keep changing: a look takes as long
+// as a second, and there is always something new.
+type busyCatalog struct {
+	Catalog
+	looks []time.Time
+}
+
+func (c *busyCatalog) EachEntry(ctx context.Context, _ string, index uint64, known func(string, uint64) bool, _ func(consulapi.ConfigEntry)) (uint64, error) {
+	c.looks = append(c.looks, time.Now())
+	known("idle-00001", 1)
+	return index + 1, sleep(ctx, time.Second)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if !pause(ctx, d) {
+		return ctx.Err()
+	}
+	return nil
+}
+
+// While entries keep changing, a look is followed by a rest.
+func TestLooksAtAllEntriesRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		busy := &busyCatalog{}
+		tn := &tenure{ctx: ctx, routes: newRouteBook(), records: map[string]kept{}, loops: map[string]*loop{},
+			c: New(Config{Catalog: busy, Routers: map[string]traffic.Router{}})}
+		_ = tn.watchRoutes(ctx, consulapi.ServiceRouter)
+		if n := len(busy.looks); n < 14 || n > 16 { // a second each, and three of rest
+			t.Errorf("%d looks in a minute", n)
+		}
+	})
+}
+
+// What was seen is not read anew, and what is edited, mended or gone has its
+// service look at it.
+func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
+	book, router := newRouteBook(), traffic.NewServiceRouter(nil)
+	edited := func(name string, index uint64) consulapi.ConfigEntry {
+		return &consulapi.ServiceRouterConfigEntry{Kind: consulapi.ServiceRouter, Name: name, ModifyIndex: index}
+	}
+	look := func(entries ...consulapi.ConfigEntry) (read, suspects []string) {
+		l := book.look(consulapi.ServiceRouter, router)
+		for _, e := range entries {
+			if !l.known(e.GetName(), e.GetModifyIndex()) {
+				read = append(read, e.GetName())
+				l.see(e)
+			}
+		}
+		suspects, _ = l.done()
+		return read, suspects
+	}
+	for _, step := range []struct {
+		entries        []consulapi.ConfigEntry
+		read, suspects string
+	}{
+		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 2)}, "[a b]", "[a b]"},
+		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 3)}, "[b]", "[b]"},
+		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[a]"},
+		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[]"},
+	} {
+		read, suspects := look(step.entries...)
+		if fmt.Sprint(read) != step.read || fmt.Sprint(slices.Sorted(slices.Values(suspects))) != step.suspects {
+			t.Errorf("read %v, suspects %v; want %s and %s", read, suspects, step.read, step.suspects)
+		}
+	}
+}
