@@ -6,6 +6,7 @@ GO      ?= go
 KEEP    ?=
 SAMPLES ?= 100
 RUNS    ?= 1000
+KILLS   ?= 0
 
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
@@ -44,6 +45,10 @@ judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
 	@$(GO) test -c -o build/tools/judge ./rollback/judge
 	@build/tools/judge -test.run '^TestErrorRates$$' -test.timeout 0 -o build/judge.json -runs $(RUNS)
 
+.PHONY: faults
+faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write
+	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS)
+
 .PHONY: servers
 servers: ## Make sure that a Consul and a Nomad are there
 	cd testbed && $(GO) run ./cmd/servers
@@ -64,14 +69,14 @@ staticcheck: build/tools/staticcheck
 .PHONY: unit
 unit:
 	$(GO) test $(RACE) -timeout 20m ./...
-	cd testbed && $(GO) test $(RACE) ./load
+	cd testbed && $(GO) test $(RACE) ./load ./faults
 
 build/tools/staticcheck: testbed/tools/go.mod
 	cd testbed/tools && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
 # Go knows best whether these are up to date.
-.PHONY: build/tools/demo build/tools/bench
-build/tools/demo build/tools/bench:
+.PHONY: build/tools/demo build/tools/bench build/tools/faults
+build/tools/demo build/tools/bench build/tools/faults:
 	@cd testbed && $(GO) build -o $(CURDIR)/$@ ./cmd/$(@F)
 
 .PHONY: clean

@@ -24,7 +24,18 @@ func App(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "app"), "./examples/app")
 }
 
+// Ticker builds the testbed's own background worker into dir and gives the path
+// of the binary.
+func Ticker(ctx context.Context, dir string) (string, error) {
+	return buildIn(ctx, "testbed", filepath.Join(dir, "ticker"), "./cmd/ticker")
+}
+
 func build(ctx context.Context, binary, pkg string) (string, error) {
+	return buildIn(ctx, ".", binary, pkg)
+}
+
+// buildIn builds in the module that is in a folder of the checkout.
+func buildIn(ctx context.Context, module, binary, pkg string) (string, error) {
 	root, err := Root(ctx)
 	if err != nil {
 		return "", err
@@ -32,7 +43,7 @@ func build(ctx context.Context, binary, pkg string) (string, error) {
 	if binary, err = filepath.Abs(binary); err != nil {
 		return "", err
 	}
-	if _, err := goTool(ctx, root, "build", "-trimpath", "-o", binary, pkg); err != nil {
+	if _, err := goTool(ctx, filepath.Join(root, module), "build", "-trimpath", "-o", binary, pkg); err != nil {
 		return "", err
 	}
 	return binary, nil

@@ -1,0 +1,92 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/tealdeploy/teal/testbed/cluster"
+	"github.com/tealdeploy/teal/testbed/faults"
+)
+
+// These are short versions of what `make faults` does.
+
+// An agent that is killed before or after any of its writes leaves what the
+// next one brings to the same end, and no request is lost.
+func TestKilledAtAnyWrite(t *testing.T) {
+	s := open(t, "kill")
+	found, err := faults.KillAnywhere(t.Context(), s.World, "kill", 8, 2, t.Output())
+	s.must(err)
+	hit := 0
+	for _, k := range found.Kills {
+		if k.Hit {
+			hit++
+		}
+		if k.Broken != "" {
+			t.Errorf("%s, killed %s %s: %s", k.Walk, k.Moment, k.Write, k.Broken)
+		}
+	}
+	if found.Writes < 40 || hit < 6 {
+		t.Errorf("of %d writes %d were hit", found.Writes, hit)
+	}
+}
+
+// A leader that was frozen with a write in its hands wakes up after another
+// has led: the write changes nothing, nor does the leader.
+func TestALateWriteChangesNothing(t *testing.T) {
+	s := open(t, "late")
+	all, err := faults.FreezeAnywhere(t.Context(), s.World, "late", 2, t.Output())
+	s.must(err)
+	hit := 0
+	for _, f := range all {
+		t.Log(f.Write)
+		if f.Hit {
+			hit++
+		}
+		if f.Broken != "" || len(f.Stale) > 0 {
+			t.Errorf("%s, frozen at %s: wrote %v; %s", f.Walk, f.Write, f.Stale, f.Broken)
+		}
+	}
+	if hit == 0 {
+		t.Error("no leader was frozen")
+	}
+}
+
+// A leader that no packet reaches any more is replaced, and has nothing to say
+// when it is back.
+func TestLeaderCutOffFromConsul(t *testing.T) {
+	s := open(t, "cut")
+	all, err := faults.CutOff(t.Context(), s.World, "cut", 1, t.Output())
+	s.must(err)
+	for _, a := range all {
+		t.Logf("%s: %.0f ms", a.What, a.TookMS)
+		if a.Broken != "" || a.Stale > 0 || a.Harmed > 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+}
+
+// Ten workers a colour, and in the middle of handovers a worker, an agent and
+// Consul's leader are killed: never are both colours at work, no token goes
+// backwards, and when the faults are over nobody waits longer than the policy
+// says. Then Nomad is away while a release is launched, watched and taken back.
+func TestHandoversAndReleasesThroughFaults(t *testing.T) {
+	s := openAlone(t, "rough", cluster.Options{ConsulServers: 3})
+	h, err := faults.HandOver(t.Context(), s.World, "rough", 20, 1, t.Output())
+	s.must(err)
+	var r faults.Report
+	jobs := r.AddHandovers(h)
+	t.Logf("%+v", jobs)
+	if jobs.Handovers != 20 || jobs.WorkerKills == 0 || jobs.LeaderKills == 0 || jobs.AgentKills == 0 {
+		t.Errorf("not all of it happened: %+v", jobs)
+	}
+	if jobs.Overlaps > 0 || jobs.TokenRegressions > 0 || jobs.MaxGapMS > jobs.DeadlineMS || h.Harmed > 0 {
+		t.Errorf("%+v, %d requests failed", jobs, h.Harmed)
+	}
+
+	away, err := faults.NomadAway(t.Context(), s.World, "away", t.Output())
+	s.must(err)
+	for _, a := range away {
+		if a.Broken != "" || a.Harmed > 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+}

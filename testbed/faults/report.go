@@ -1,0 +1,195 @@
+package faults
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// The goals for the time until the next leader has obeyed a command, at p95.
+const (
+	goalFailover = 1500 // ms, after SIGKILL
+	goalHandover = 300  // ms, after SIGTERM
+)
+
+// Report is build/faults.json.
+type Report struct {
+	Writes            int         `json:"writes"`      // of the undisturbed walks
+	KillPoints        int         `json:"kill_points"` // at which the agent died
+	Missed            int         `json:"missed"`      // tried, and the run had no such write
+	Converged         int         `json:"converged"`
+	FailedRequests    int         `json:"failed_requests"` // in all parts
+	FrozenLeaders     int         `json:"frozen_leaders"`
+	StaleWrites       int         `json:"stale_writes"`
+	ConsulLeaderKills int         `json:"consul_leader_kills"`
+	Failover          Percentiles `json:"failover_ms"`
+	Handover          Percentiles `json:"handover_ms"`
+	Away              []Away      `json:"away"`
+	Kills             []Kill      `json:"kills"`
+	Frozen            []Late      `json:"frozen"`
+	Consul            string      `json:"consul"`
+	Nomad             string      `json:"nomad"`
+	Machine           string      `json:"machine"`
+	Errors            []string    `json:"errors"` // parts that did not come to their end
+}
+
+// Jobs is build/jobs.json.
+type Jobs struct {
+	Handovers        int     `json:"handovers"`
+	Overlaps         int     `json:"overlaps"`
+	TokenRegressions int     `json:"token_regressions"`
+	MaxGapMS         float64 `json:"max_gap_ms"`        // after the last fault
+	FaultsMaxGapMS   float64 `json:"faults_max_gap_ms"` // through all faults
+	DeadlineMS       float64 `json:"deadline_ms"`
+	Workers          int     `json:"workers"`
+	Lines            int     `json:"lines"`
+	LineEveryMS      float64 `json:"line_every_ms"` // the shortest overlap that is sure to be seen
+	WorkerKills      int     `json:"worker_kills"`
+	AgentKills       int     `json:"agent_kills"`
+	LeaderKills      int     `json:"consul_leader_kills"`
+}
+
+// AddKills takes the first part in.
+func (r *Report) AddKills(k Kills) {
+	r.Writes, r.Kills = k.Writes, k.Kills
+	for _, x := range k.Kills {
+		r.FailedRequests += x.Harmed
+		switch {
+		case !x.Hit && x.Broken == "":
+			r.Missed++
+		case x.Broken == "":
+			r.KillPoints++
+			r.Converged++
+		default:
+			r.KillPoints++
+		}
+	}
+}
+
+// AddFailover takes the times in.
+func (r *Report) AddFailover(f Failover) {
+	r.Failover, r.Handover = percentiles(f.Killed), percentiles(f.Stopped)
+}
+
+// AddFrozen takes the frozen leaders in.
+func (r *Report) AddFrozen(all []Late) {
+	for _, x := range all {
+		r.FailedRequests += x.Harmed
+		r.StaleWrites += len(x.Stale)
+		if x.Hit {
+			r.FrozenLeaders++
+		}
+	}
+	r.Frozen = append(r.Frozen, all...)
+}
+
+// AddAway takes absences in.
+func (r *Report) AddAway(all []Away) {
+	for _, x := range all {
+		r.FailedRequests += x.Harmed
+		r.StaleWrites += x.Stale
+	}
+	r.Away = append(r.Away, all...)
+}
+
+// AddHandovers takes the handovers in, and gives the other file.
+func (r *Report) AddHandovers(h Handovers) Jobs {
+	r.FailedRequests += h.Harmed
+	r.ConsulLeaderKills += h.LeaderKills
+	return Jobs{
+		Handovers: h.Handovers, Overlaps: h.Overlaps, TokenRegressions: h.TokenRegressions,
+		MaxGapMS: ms(h.Calm), FaultsMaxGapMS: ms(h.MaxGap), DeadlineMS: ms(deadline),
+		Workers: 2 * workersEach, Lines: h.Ticks, LineEveryMS: ms(tickEvery),
+		WorkerKills: h.WorkerKills, AgentKills: h.AgentKills, LeaderKills: h.LeaderKills,
+	}
+}
+
+// Print is for people.
+func (r Report) Print(out io.Writer, j Jobs) {
+	row := func(what string, value any, goal string) { fmt.Fprintf(out, "%-46s %10v  %s\n", what, value, goal) }
+	fmt.Fprintln(out)
+	row("writes of a release and a rollback", r.Writes, "")
+	row("agent killed before or after one of them", r.KillPoints, fmt.Sprintf("%d more were not met in their run", r.Missed))
+	row("came to the same end", r.Converged, "all")
+	row("leaders frozen with a write in their hands", r.FrozenLeaders, "")
+	row("writes by leaders that woke up too late", r.StaleWrites, "none")
+	row("Consul's leader killed during a cutover", r.ConsulLeaderKills, "")
+	for _, a := range r.Away {
+		end := "came to the same end"
+		if a.Broken != "" {
+			end = "BROKEN"
+		}
+		row(a.What, fmt.Sprintf("%.1f s", a.TookMS/1000), end)
+	}
+	row("requests that failed in all of this", r.FailedRequests, "none")
+	fmt.Fprintf(out, "\n%-46s %10s %10s %10s %10s\n", "until the next leader obeys, ms", "samples", "p50", "p95", "max")
+	for _, p := range []struct {
+		what string
+		Percentiles
+		goal float64
+	}{{"after SIGKILL", r.Failover, goalFailover}, {"after SIGTERM", r.Handover, goalHandover}} {
+		fmt.Fprintf(out, "%-46s %10d %10.0f %10.0f %10.0f  goal: p95 at most %.0f%s\n", p.what, p.Samples, p.P50, p.P95, p.Max, p.goal, missed(p.P95 > p.goal))
+	}
+	fmt.Fprintln(out)
+	row("handovers of jobs, ten workers a colour", j.Handovers, fmt.Sprintf("with %d workers, %d agents and %d of Consul's leaders killed", j.WorkerKills, j.AgentKills, j.LeaderKills))
+	row("workers at work while the other colour was", j.Overlaps, "none")
+	row("tokens that went backwards", j.TokenRegressions, "none")
+	row("longest time without an owner, ms", fmt.Sprintf("%.0f", j.MaxGapMS), fmt.Sprintf("at most %.0f, after the faults; through them %.0f", j.DeadlineMS, j.FaultsMaxGapMS))
+	fmt.Fprintf(out, "\nConsul %s, Nomad %s, %s\n", r.Consul, r.Nomad, r.Machine)
+}
+
+func missed(yes bool) string {
+	if yes {
+		return "  MISSED"
+	}
+	return ""
+}
+
+// Verdict is an error when a promise was broken. That a time is missed counts
+// only when strict: it depends on the machine.
+func (r Report) Verdict(j Jobs, strict bool) error {
+	var errs []error
+	wrong := func(yes bool, format string, args ...any) {
+		if yes {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	for _, e := range r.Errors {
+		wrong(true, "%s", e)
+	}
+	wrong(r.KillPoints == 0 || r.Converged != r.KillPoints, "%d of %d kills came to the same end", r.Converged, r.KillPoints)
+	wrong(r.FailedRequests > 0, "%d requests failed", r.FailedRequests)
+	wrong(r.StaleWrites > 0, "%d writes by a leader that was deposed", r.StaleWrites)
+	for _, x := range r.Frozen {
+		wrong(x.Broken != "", "frozen at %s: %s", x.Write, x.Broken)
+	}
+	for _, x := range r.Away {
+		wrong(x.Broken != "", "%s: %s", x.What, x.Broken)
+	}
+	wrong(j.Handovers == 0, "no jobs were handed over")
+	wrong(j.Overlaps > 0, "%d workers were at work while one of the other colour was", j.Overlaps)
+	wrong(j.TokenRegressions > 0, "%d lines under a token lower than an earlier one", j.TokenRegressions)
+	wrong(j.MaxGapMS > j.DeadlineMS, "nobody owned the jobs for %.0f ms after the last fault, the deadline is %.0f ms", j.MaxGapMS, j.DeadlineMS)
+	wrong(strict && r.Failover.P95 > goalFailover, "failover took %.0f ms at p95, the goal is %d", r.Failover.P95, goalFailover)
+	wrong(strict && r.Handover.P95 > goalHandover, "an orderly change took %.0f ms at p95, the goal is %d", r.Handover.P95, goalHandover)
+	return errors.Join(errs...)
+}
+
+// Save writes a file of figures.
+func Save(path string, figures any) error {
+	body, err := json.MarshalIndent(figures, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(body, '\n'), 0o644)
+}
+
+// round is for progress.
+func round(since time.Time) time.Duration { return time.Since(since).Round(time.Second) }
