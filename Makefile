@@ -7,6 +7,8 @@ KEEP    ?=
 SAMPLES ?= 100
 RUNS    ?= 1000
 KILLS   ?= 0
+IDLE    ?= 5m
+SCALE   ?=
 
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
@@ -18,7 +20,7 @@ MODULES := . testbed
 
 .PHONY: help
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: build
 build: ## Build teal into build/
@@ -38,6 +40,10 @@ check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and 
 .PHONY: bench
 bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each
 	@build/tools/bench -o build/bench.json -n $(SAMPLES)
+
+.PHONY: bench-scale
+bench-scale: build/tools/scale ## Measure an agent with 1 to 10,000 idle services, and 50 releases at once; IDLE=5m each
+	@build/tools/scale -o build/scale.json -idle $(IDLE) $(SCALE)
 
 .PHONY: judge
 judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
@@ -75,8 +81,8 @@ build/tools/staticcheck: testbed/tools/go.mod
 	cd testbed/tools && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
 
 # Go knows best whether these are up to date.
-.PHONY: build/tools/demo build/tools/bench build/tools/faults
-build/tools/demo build/tools/bench build/tools/faults:
+.PHONY: build/tools/demo build/tools/bench build/tools/faults build/tools/scale
+build/tools/demo build/tools/bench build/tools/faults build/tools/scale:
 	@cd testbed && $(GO) build -o $(CURDIR)/$@ ./cmd/$(@F)
 
 .PHONY: clean

@@ -27,7 +27,8 @@ const patience = 5 * time.Minute
 // Options say how much is measured.
 type Options struct {
 	Sizes    []int         // how many services, growing
-	Idle     time.Duration // how long an idle agent is looked at
+	Idle     time.Duration // how long an idle agent is looked at, with the last of the sizes
+	Shorter  time.Duration // the same with the others; 0: as long
 	Samples  int           // of each kind of reaction
 	Releases int           // at once, with the last of the sizes; 0: none
 	Log      io.Writer
@@ -50,7 +51,7 @@ type Bench struct {
 }
 
 // Run measures all of it.
-func Run(ctx context.Context, o Options) (_ Report, err error) {
+func Run(ctx context.Context, o Options) (report Report, err error) {
 	w, err := world.Start(ctx, world.Options{Options: cluster.Options{Log: o.Log}})
 	if err != nil {
 		return Report{}, err
@@ -67,6 +68,7 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 		return Report{}, err
 	}
 	r := newReport(w)
+	defer func() { r.weigh(); report = r }() // what was measured until an error
 	for _, n := range o.Sizes {
 		size, err := b.measure(ctx, n)
 		if err != nil {
@@ -79,7 +81,6 @@ func Run(ctx context.Context, o Options) (_ Report, err error) {
 			return r, fmt.Errorf("%d releases at once: %w", o.Releases, err)
 		}
 	}
-	r.weigh()
 	return r, nil
 }
 

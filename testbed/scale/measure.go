@@ -124,7 +124,11 @@ func (b *Bench) untouched(ctx context.Context) error {
 
 // idle looks at an agent that has nothing to do.
 func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
-	b.say("%d policies: looking at the idle agent for %s", size.Policies, b.o.Idle)
+	idle := b.o.Idle
+	if b.o.Shorter > 0 && size.Policies < b.o.Sizes[len(b.o.Sizes)-1] {
+		idle = b.o.Shorter
+	}
+	b.say("%d policies: looking at the idle agent for %s", size.Policies, idle)
 	p := process(a.PID())
 	before, err := p.cpu()
 	if err != nil {
@@ -133,7 +137,7 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 	consul, nomad, began := b.consul.count(), b.nomad.count(), time.Now()
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	for time.Since(began) < b.o.Idle {
+	for time.Since(began) < idle {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

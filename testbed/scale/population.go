@@ -84,7 +84,7 @@ func (p *population) grow(ctx context.Context, n int) error {
 		return fmt.Errorf("the copies' policies: %w", diags)
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
+	g.SetLimit(16)
 	for batch := range slices.Chunk(names(first, n), 8) {
 		g.Go(func() error { return p.copy(ctx, set, batch) })
 	}
