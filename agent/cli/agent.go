@@ -58,7 +58,7 @@ Usage: teal agent [options]
 // heapGrowth is by how many percent the heap grows between two collections.
 // Most of what an agent holds, policies and records, it holds for good; Go's
 // own 100 would double it for nothing.
-const heapGrowth = 25
+const heapGrowth = 20
 
 func (c *agentCommand) AutocompleteArgs() complete.Predictor { return complete.PredictNothing }
 func (c *agentCommand) AutocompleteFlags() complete.Flags    { return c.options().predict() }

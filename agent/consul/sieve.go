@@ -105,6 +105,7 @@ func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
 	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
 	patient := *c
 	patient.wait *= entriesWait
+	patient.timeout *= entriesTimeout
 	ctx, done := patient.bound(ctx, index)
 	defer done()
 	asking := patient.read(context.WithValue(ctx, sieveKey{}, sieve{known, see}), index)
@@ -115,6 +116,11 @@ func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
 	return last(index, meta), nil
 }
 
-// entriesWait is how many times longer than others a query for all entries
-// waits.
-const entriesWait = 5
+// entriesWait and entriesTimeout are how many times longer than others a query
+// for all entries waits, and is waited for: before Consul answers, it computes
+// a hash over all of them, which takes it seconds with ten thousand, and many
+// on a busy machine. Who asked again meanwhile would make it worse.
+const (
+	entriesWait    = 5
+	entriesTimeout = 12
+)

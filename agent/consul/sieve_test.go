@@ -87,3 +87,26 @@ func TestEntriesAreWaitedForLonger(t *testing.T) {
 		t.Errorf("%v, want %v", waits, want)
 	}
 }
+
+// Consul takes its time over thousands of entries, and is not asked again
+// meanwhile.
+func TestEntriesMayTakeLong(t *testing.T) {
+	requests := 0
+	c := entriesServer(t, func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		select {
+		case <-time.After(300 * time.Millisecond):
+			fmt.Fprint(w, "["+router("a", 1)+"]")
+		case <-r.Context().Done():
+		}
+	})
+	c.timeout = 50 * time.Millisecond
+	n := 0
+	_, err := c.EachEntry(t.Context(), api.ServiceRouter, 0, func(string, uint64) bool { return false }, func(api.ConfigEntry) { n++ })
+	if err != nil || n != 1 || requests != 1 {
+		t.Errorf("%d entries by %d requests, %v", n, requests, err)
+	}
+	if _, _, err := c.List(t.Context(), "teal/", 0); err == nil {
+		t.Error("other requests are waited for as long")
+	}
+}

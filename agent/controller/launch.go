@@ -133,7 +133,7 @@ func (j job) register(ctx context.Context) error {
 			return err
 		}
 		reg, err := client.Register(ctx, rendered, index, nomad.Submission{
-			Source: j.pol.Job.Source, Format: "hcl2", Variables: j.pol.Job.VariablesHCL(overridesFor(j.rec, j.pol)),
+			Source: j.pol.Job.Source(), Format: "hcl2", Variables: j.pol.Job.VariablesHCL(overridesFor(j.rec, j.pol)),
 		})
 		if err != nil {
 			return finalUnlessAway(err)

@@ -209,7 +209,7 @@ func (l *loop) render(parsed *nomadapi.Job, d deployment.Deployment, counts map[
 
 // parse has Nomad itself read the policy's jobspec with its variables.
 func (l *loop) parse(ctx context.Context, p *policy.Policy, overrides map[string]string) (*nomadapi.Job, error) {
-	parsed, err := l.t.c.cfg.Nomad("").Parse(ctx, p.Job.Source, p.Job.VariablesHCL(overrides))
+	parsed, err := l.t.c.cfg.Nomad("").Parse(ctx, p.Job.Source(), p.Job.VariablesHCL(overrides))
 	if err != nil {
 		if errors.Is(err, nomad.ErrUnavailable) {
 			return nil, err

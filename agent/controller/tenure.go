@@ -14,6 +14,7 @@ import (
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/leader"
+	"github.com/tealdeploy/teal/agent/packed"
 	"github.com/tealdeploy/teal/agent/policy"
 	"github.com/tealdeploy/teal/agent/traffic"
 )
@@ -41,10 +42,10 @@ type tenure struct {
 
 // kept is what is left of a record between two loops of its service.
 type kept struct {
-	packed packed
-	index  uint64
-	gist   gist
-	from   *policy.Policy
+	text  packed.Text
+	index uint64
+	gist  gist
+	from  *policy.Policy
 }
 
 // stored is a record as Consul has it.
@@ -240,7 +241,7 @@ func (t *tenure) next(l *loop, idle bool) (m message, ok, gone bool) {
 // record is the service's record as last written or read.
 func (t *tenure) record(svc string) stored {
 	k := t.kept(svc)
-	return stored{raw: k.packed.unpack(), index: k.index, gist: k.gist, from: k.from}
+	return stored{raw: k.text.Unpack(), index: k.index, gist: k.gist, from: k.from}
 }
 
 func (t *tenure) kept(svc string) kept {
@@ -276,7 +277,7 @@ func (t *tenure) setRecord(svc string, st stored) { t.put(svc, st, true) }
 // put keeps a record. One that was read, over which nobody else's read or our
 // own write may have come meanwhile, goes over no newer one.
 func (t *tenure) put(svc string, st stored, over bool) {
-	k := kept{packed: pack(st.raw), index: st.index, gist: st.gist, from: st.from}
+	k := kept{text: packed.Pack(st.raw), index: st.index, gist: st.gist, from: st.from}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.records[svc]

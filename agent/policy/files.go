@@ -24,7 +24,7 @@ type version struct {
 	info fs.FileInfo // nil when it could not be read
 	at   time.Time   // when it was read
 	hash string      // SHA-256 of the text, empty when it could not be read
-	text string      // kept only for those files that policies name
+	text string      // kept only while it is decoded
 	err  error
 	// plain says that path was no symbolic link. One in its place is another
 	// file, and so is what a changed one leads to.

@@ -27,12 +27,15 @@ func (j Job) VariablesHCL(overrides map[string]string) string {
 	return b.String()
 }
 
+// Source is the jobspec's text as last read.
+func (j Job) Source() string { return string(j.source.Unpack()) }
+
 // ValidVariable says whether a jobspec's variable can have this name.
 func ValidVariable(name string) bool { return hclsyntax.ValidIdentifier(name) }
 
 // SourceHash changes when the jobspec's text or one of its variables does.
 func (j Job) SourceHash(overrides map[string]string) string {
-	return shortHash(j.Source, j.VariablesHCL(overrides))
+	return shortHash(j.Source(), j.VariablesHCL(overrides))
 }
 
 // Version is the value of the version variable, or empty when it has none.

@@ -127,7 +127,7 @@ service "api" {
 	if !reflect.DeepEqual(p.Job.Variables, wantVars) {
 		t.Errorf("variables: %v\nwant: %v", p.Job.Variables, wantVars)
 	}
-	if p.Job.Path != filepath.Join(dir, "api.nomad.hcl") || p.Job.Source != jobspec || p.Version(nil) != "1.3.0" {
+	if p.Job.Path != filepath.Join(dir, "api.nomad.hcl") || p.Job.Source() != jobspec || p.Version(nil) != "1.3.0" {
 		t.Errorf("job: %+v", p.Job)
 	}
 	if p.File != file || p.Line != 6 || p.Service != "api" || p.Namespace != "ns1" || p.Partition != "p1" || p.Auto {

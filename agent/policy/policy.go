@@ -8,6 +8,7 @@ package policy
 import (
 	"time"
 
+	"github.com/tealdeploy/teal/agent/packed"
 	"github.com/tealdeploy/teal/gates"
 	"github.com/tealdeploy/teal/rollback"
 )
@@ -41,7 +42,7 @@ type Policy struct {
 // Job is the jobspec and its variables.
 type Job struct {
 	Path      string            `json:"-"` // absolute
-	Source    string            `json:"-"` // the file's text as last read
+	source    packed.Text       // the file's text as last read
 	Variables map[string]string // the jobspec's own HCL2 variables, as HCL expressions Nomad accepts
 	// VersionVariable names the variable that holds the version; "version" by
 	// default.

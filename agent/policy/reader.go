@@ -113,11 +113,7 @@ func (r *round) look(path string) *version {
 	}
 	r.mu.Unlock()
 	g.once.Do(func() {
-		last := r.last[path]
-		g.version = readVersion(path, last, r.always)
-		if last != nil && g.version.hash == last.hash {
-			g.version.text = last.text // which policies hold already
-		}
+		g.version = readVersion(path, r.last[path], r.always)
 	})
 	return g.version
 }
@@ -125,6 +121,7 @@ func (r *round) look(path string) *version {
 func (r *round) versions() map[string]*version {
 	all := make(map[string]*version, len(r.files))
 	for path, g := range r.files {
+		g.version.text = "" // policies hold it, packed
 		all[path] = g.version
 	}
 	return all
@@ -174,6 +171,9 @@ func (r *reader) readUnit(path string, look func(string) *version, always bool) 
 	}
 	u.decoded = decode([]byte(v.text), path, func(named string) (string, error) {
 		version := look(named)
+		if version.err == nil && version.text == "" {
+			version = readVersion(named, nil, true) // it was not kept
+		}
 		u.uses[named] = version.hash
 		return textOf(named, version)
 	})

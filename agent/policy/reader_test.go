@@ -147,7 +147,7 @@ func TestNamedFilesAreFollowed(t *testing.T) {
 
 	write(t, dir, "jobs/a.nomad.hcl", "two")
 	set, _, changed := r.read(false)
-	if p := set.Policy("a"); !changed || p.Job.Source != "two" || p.SourceHash(nil) == was {
+	if p := set.Policy("a"); !changed || p.Job.Source() != "two" || p.SourceHash(nil) == was {
 		t.Errorf("jobspec: %+v", p.Job)
 	}
 	write(t, dir, "text", "two")
@@ -159,7 +159,7 @@ func TestNamedFilesAreFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	set, diags, _ = r.read(false)
-	if p := set.Policy("a"); !diags.HasErrors() || p == nil || p.Job.Source != "two" {
+	if p := set.Policy("a"); !diags.HasErrors() || p == nil || p.Job.Source() != "two" {
 		t.Errorf("without its jobspec the last good policy is not kept: %v", diags)
 	}
 }

@@ -92,7 +92,7 @@ func TestWatchEdits(t *testing.T) {
 	})
 
 	write(t, dir, "api.nomad.hcl", "two")
-	until(t, changes, "an edit of the jobspec", func(c change) bool { return c.set.Policy("a").Job.Source == "two" })
+	until(t, changes, "an edit of the jobspec", func(c change) bool { return c.set.Policy("a").Job.Source() == "two" })
 
 	if err := os.Remove(filepath.Join(dir, "b.hcl")); err != nil {
 		t.Fatal(err)
@@ -142,8 +142,8 @@ func TestWatchSymlinkSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := until(t, changes, "the swap", inForce("a", 2*time.Hour))
-	if len(c.diags) > 0 || c.set.Policy("a").Job.Source != "two" {
-		t.Errorf("after the swap: %v, %q", c.diags, c.set.Policy("a").Job.Source)
+	if len(c.diags) > 0 || c.set.Policy("a").Job.Source() != "two" {
+		t.Errorf("after the swap: %v, %q", c.diags, c.set.Policy("a").Job.Source())
 	}
 }
 
@@ -193,7 +193,7 @@ func TestWatchJobspecElsewhere(t *testing.T) {
 	write(t, root, "jobs/deep/a.nomad.hcl", "one")
 	until(t, changes, "the jobspec", func(c change) bool { return c.set.Policy("a") != nil })
 	write(t, root, "jobs/deep/a.nomad.hcl", "two")
-	until(t, changes, "the jobspec's edit", func(c change) bool { return c.set.Policy("a").Job.Source == "two" })
+	until(t, changes, "the jobspec's edit", func(c change) bool { return c.set.Policy("a").Job.Source() == "two" })
 }
 
 // Reload answers even when there is nothing new, and without any event.

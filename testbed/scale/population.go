@@ -39,7 +39,7 @@ func serviceName(i int) string { return fmt.Sprintf("idle-%05d", i) }
 // is over at once.
 func modelService() world.Service {
 	return world.Service{
-		Name: serviceName(0), Version: "1.0.0", Count: 1, Watch: -1, Soak: -1,
+		Name: serviceName(0), Version: "1.0.0", Count: 1, Watch: -1, Soak: -1, Deadline: patience,
 		Gates: `  gate "http" "smoke" {
     path = "/health"
   }

@@ -1,4 +1,4 @@
-package controller
+package packed
 
 import (
 	"bytes"
@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-func TestPackedRecords(t *testing.T) {
+// What is packed comes back, and takes less.
+func TestPacked(t *testing.T) {
 	for _, raw := range [][]byte{nil, {}, []byte("{"), []byte(strings.Repeat(`{"state":"done","reason":"1 of 1"},`, 1000))} {
-		p := pack(raw)
-		if got := p.unpack(); !bytes.Equal(got, raw) || (got == nil) != (raw == nil) {
+		p := Pack(raw)
+		if got := p.Unpack(); !bytes.Equal(got, raw) || (got == nil) != (raw == nil) {
 			t.Errorf("%d bytes came back as %d", len(raw), len(got))
 		}
 		if len(raw) > 1000 && len(p) > len(raw)/10 {
