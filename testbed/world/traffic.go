@@ -134,16 +134,21 @@ func (t *Traffic) Serves(ctx context.Context, subset string, healthy int) error 
 
 // Arrival waits until the data plane has the route to a subset, and tells since
 // when. One that was there before it was asked for is an error.
-func (t *Traffic) Arrival(ctx context.Context, subset string, after time.Time) (time.Time, error) {
+func (t *Traffic) Arrival(ctx context.Context, subset string, after time.Time) (at time.Time, err error) {
 	if err := t.Serves(ctx, subset, 1); err != nil {
 		return time.Time{}, err
 	}
-	routes := t.Routes()
-	last := routes[len(routes)-1]
-	if last.Subset != subset || last.At.Before(after) {
-		return time.Time{}, fmt.Errorf("the data plane has had the route to %s since %s, before it was asked for", last.Subset, last.At)
-	}
-	return last.At, nil
+	noting, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err = cluster.Await(noting, func(context.Context) error { // it is noted right after it is in the table
+		routes := t.Routes()
+		last := routes[len(routes)-1]
+		if at = last.At; last.Subset != subset || at.Before(after) {
+			return fmt.Errorf("the data plane has had the route to %s since %s, before it was asked for", last.Subset, at)
+		}
+		return nil
+	})
+	return at, err
 }
 
 // Reachable waits until ordinary requests lead to a healthy instance, with
