@@ -164,6 +164,7 @@ func HandOver(ctx context.Context, w *world.World, name string, cutovers, leader
 		return h, err
 	}
 	began, calm := time.Now(), int64(0)
+	defer func() { err = errors.Join(err, h.count(ctx, l, c, calm)) }()
 	for i := range cutovers {
 		if i == cutovers-quiet {
 			info, err := os.Stat(c.path)
@@ -183,25 +184,31 @@ func HandOver(ctx context.Context, w *world.World, name string, cutovers, leader
 			fmt.Fprintf(log, "%d of %d handovers, %s\n", i+1, cutovers, round(began))
 		}
 	}
-	ending, cancel := context.WithTimeout(ctx, patience)
+	return h, nil
+}
+
+// count dismisses the workers and takes in what they wrote, also of handovers
+// that broke off.
+func (h *Handovers) count(ctx context.Context, l *lane, c *crew, calm int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := c.dismiss(ending); err != nil {
-		return h, err
+	if err := c.dismiss(ctx); err != nil {
+		return err
 	}
 	all, err := c.since(0)
 	if err != nil {
-		return h, err
+		return err
 	}
 	h.Ledger = judge(all)
 	last, err := c.since(calm)
 	if err != nil {
-		return h, err
+		return err
 	}
 	h.Calm = judge(last).MaxGap
-	harmed, count := l.harmed()
+	harmed, requests := l.harmed()
 	h.Harmed = harmed
-	fmt.Fprintf(log, "requests: %s\n", count)
-	return h, nil
+	fmt.Fprintf(l.log, "requests: %s\n", requests)
+	return nil
 }
 
 // fault is what happens during a cutover.

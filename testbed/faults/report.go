@@ -55,7 +55,7 @@ type Jobs struct {
 
 // AddKills takes the first part in.
 func (r *Report) AddKills(k Kills) {
-	r.Writes, r.Kills = k.Writes, k.Kills
+	r.Writes, r.Kills = r.Writes+k.Writes, append(r.Kills, k.Kills...)
 	for _, x := range k.Kills {
 		r.FailedRequests += x.Harmed
 		switch {

@@ -1,0 +1,65 @@
+package faults
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// good is a run in which nothing broke.
+func good() (r Report, h Handovers) {
+	r.AddKills(Kills{Writes: 3, Kills: []Kill{
+		{Write: "a", Moment: Before, Hit: true}, {Write: "a", Moment: After, Hit: true}, {Write: "b", Moment: Before},
+	}})
+	r.AddFailover(Failover{Killed: []time.Duration{time.Second}, Stopped: []time.Duration{100 * time.Millisecond}})
+	r.AddFrozen([]Late{{Write: "a", Hit: true}})
+	r.AddAway([]Away{{What: "Nomad away"}})
+	return r, Handovers{Ledger: Ledger{Handovers: 2, Ticks: 9, MaxGap: time.Minute}, Calm: time.Second, LeaderKills: 1}
+}
+
+// Whatever breaks is counted where it belongs and fails the run; what was not
+// met in a run is no kill.
+func TestTheVerdictMissesNothing(t *testing.T) {
+	r, h := good()
+	jobs := r.AddHandovers(h)
+	if r.KillPoints != 2 || r.Converged != 2 || r.Missed != 1 || r.FrozenLeaders != 1 || r.ConsulLeaderKills != 1 || jobs.MaxGapMS != 1000 || jobs.FaultsMaxGapMS != 60000 {
+		t.Errorf("%+v, %+v", r, jobs)
+	}
+	if err := r.Verdict(jobs, true); err != nil {
+		t.Errorf("nothing broke, and yet: %v", err)
+	}
+	for _, x := range []struct {
+		breaks func(*Report, *Handovers)
+		says   string
+	}{
+		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Hit: true, Broken: "x"}}}) }, "2 of 3 kills"},
+		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Broken: "the run itself"}}}) }, "2 of 3 kills"},
+		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Hit: true, Harmed: 2}}}) }, "2 requests failed"},
+		{func(r *Report, _ *Handovers) { *r = Report{} }, "0 of 0 kills"},
+		{func(r *Report, _ *Handovers) { r.AddFrozen([]Late{{Stale: []string{"router"}}}) }, "1 writes by a leader"},
+		{func(r *Report, _ *Handovers) { r.AddFrozen([]Late{{Broken: "no end"}}) }, "no end"},
+		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{What: "Nomad", Broken: "no end"}}) }, "Nomad: no end"},
+		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{Stale: 1}}) }, "1 writes by a leader"},
+		{func(r *Report, _ *Handovers) { r.Errors = append(r.Errors, "no server") }, "no server"},
+		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{Killed: []time.Duration{2 * time.Second}}) }, "failover took 2000 ms"},
+		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{Stopped: []time.Duration{2 * time.Second}}) }, "orderly change took 2000 ms"},
+		{func(_ *Report, h *Handovers) { h.Overlaps = 1 }, "1 workers were at work"},
+		{func(_ *Report, h *Handovers) { h.TokenRegressions = 4 }, "4 lines"},
+		{func(_ *Report, h *Handovers) { h.Calm = time.Minute }, "60000 ms after the last fault"},
+		{func(_ *Report, h *Handovers) { h.Harmed = 3 }, "3 requests failed"},
+		{func(_ *Report, h *Handovers) { *h = Handovers{} }, "no jobs were handed over"},
+	} {
+		r, h := good()
+		x.breaks(&r, &h)
+		jobs := r.AddHandovers(h)
+		if err := r.Verdict(jobs, true); err == nil || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%q is not said: %v", x.says, err)
+		}
+		var out bytes.Buffer
+		r.Print(&out, jobs)
+		if !strings.Contains(out.String(), "until the next leader obeys") {
+			t.Errorf("no table:\n%s", out.String())
+		}
+	}
+}
