@@ -9,6 +9,7 @@ RUNS    ?= 1000
 KILLS   ?= 0
 IDLE    ?= 5m
 SCALE   ?=
+FUZZTIME ?= 1m
 
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
@@ -36,6 +37,14 @@ test: check servers ## Everything: unit, contract and end to end on real Consul 
 
 .PHONY: check
 check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and unit tests, without servers
+
+.PHONY: fuzz
+fuzz: ## Fuzz every reader of input that others write; FUZZTIME=1m of each
+	@set -e; for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
+		done; \
+	done
 
 .PHONY: bench
 bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each

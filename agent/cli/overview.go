@@ -70,7 +70,7 @@ func (t *terminal) overview(st api.Status) []string {
 		if !s.Since.IsZero() {
 			since = t.moment(s.Since)
 		}
-		rows = append(rows, []string{s.Name, t.tint(s.Active.String()), dash(safe(s.Version)), state, since, t.notes(s)})
+		rows = append(rows, []string{safe(s.Name), t.tint(s.Active.String()), dash(safe(s.Version)), state, since, t.notes(s)})
 	}
 	return append(out, table(rows)...)
 }

@@ -87,6 +87,9 @@ func Decode(name string, raw []byte) (Service, error) {
 	if s.Name == "" {
 		s.Name = name
 	}
+	if s.Name != name {
+		return Service{}, fmt.Errorf("the record of %s cannot be read: it says that it is the one of %q", name, s.Name)
+	}
 	return s, nil
 }
 

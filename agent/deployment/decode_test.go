@@ -1,0 +1,19 @@
+package deployment
+
+import (
+	"strings"
+	"testing"
+)
+
+// A record that says that it is another service's is not taken for this one's:
+// what is done about it would be done to the other.
+func TestRecordOfAnotherService(t *testing.T) {
+	if s, err := Decode("api", []byte(`{"name":"db","active":"blue"}`)); err == nil || !strings.Contains(err.Error(), `the record of api cannot be read: it says that it is the one of "db"`) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	for _, own := range []string{`{"name":"api"}`, `{}`} {
+		if s, err := Decode("api", []byte(own)); err != nil || s.Name != "api" {
+			t.Errorf("%s: %+v, %v", own, s, err)
+		}
+	}
+}
