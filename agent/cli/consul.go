@@ -77,6 +77,9 @@ func trustOfConsul(cfg *api.Config) *trust.Settings {
 // open makes the client of Teal's keys.
 func (c *consulFlags) open() (*store, error) {
 	cfg := c.config()
+	if err := trust.CheckAddress(cfg.Address, "CONSUL_HTTP_AUTH"); err != nil {
+		return nil, err
+	}
 	client, err := api.NewClient(cfg)
 	if err != nil {
 		return nil, err

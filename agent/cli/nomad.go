@@ -58,6 +58,9 @@ func (n *nomadFlags) open() (*api.Client, error) {
 		CA: "-ca-cert or NOMAD_CACERT", ServerName: "-tls-server-name or NOMAD_TLS_SERVER_NAME",
 		Client: "-client-cert and -client-key, or NOMAD_CLIENT_CERT and NOMAD_CLIENT_KEY,", Address: "-address or NOMAD_ADDR",
 	}
+	if err := trust.CheckAddress(cfg.Address, "NOMAD_HTTP_AUTH"); err != nil {
+		return nil, err
+	}
 	return api.NewClient(cfg)
 }
 

@@ -66,6 +66,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.API == nil {
 		cfg.API = api.DefaultConfig()
 	}
+	if err := trust.CheckAddress(cfg.API.Address, "CONSUL_HTTP_AUTH"); err != nil {
+		return nil, fmt.Errorf("consul client: %w", err)
+	}
 	c, err := api.NewClient(cfg.API)
 	if err != nil {
 		return nil, fmt.Errorf("consul client: %w", err)

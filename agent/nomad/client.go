@@ -42,6 +42,9 @@ func New(config *api.Config) (*Client, error) {
 	if config == nil {
 		config = api.DefaultConfig()
 	}
+	if err := trust.CheckAddress(config.Address, "NOMAD_HTTP_AUTH"); err != nil {
+		return nil, fmt.Errorf("nomad client: %w", err)
+	}
 	c, err := api.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)

@@ -1,17 +1,26 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 // WriteDiagnostics prints diagnostics for people, each with the offending line
-// from files, wrapped at width columns (0: not wrapped).
+// from files, wrapped at width columns (0: not wrapped). Credentials in URLs
+// are left out.
 func WriteDiagnostics(w io.Writer, diags hcl.Diagnostics, files map[string]*hcl.File, width uint, color bool) error {
-	return hcl.NewDiagnosticTextWriter(w, files, width, color).WriteDiagnostics(diags)
+	var text bytes.Buffer
+	if err := hcl.NewDiagnosticTextWriter(&text, files, width, color).WriteDiagnostics(diags); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, trust.Hide(text.String()))
+	return err
 }
 
 // WriteDiagnosticsJSON prints diagnostics for programs, in the form that
@@ -29,7 +38,7 @@ func WriteDiagnosticsJSON(w io.Writer, diags hcl.Diagnostics, files map[string]*
 		if at := diag.Subject; at != nil {
 			out.Range = &rangeJSON{at.Filename, position(at.Start), position(at.End)}
 			if file := files[at.Filename]; file != nil {
-				out.Snippet = line(file.Bytes, at.Start.Byte)
+				out.Snippet = trust.Hide(line(file.Bytes, at.Start.Byte))
 			}
 		}
 		report.Diagnostics = append(report.Diagnostics, out)

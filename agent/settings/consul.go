@@ -4,6 +4,7 @@ import (
 	consulapi "github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/trust"
 )
 
 // Consul is how Consul is reached. What is empty is left to the environment:
@@ -46,7 +47,9 @@ func (c *Consul) check(d *hclbody.Decoder) {
 func checkConnection(d *hclbody.Decoder, address, token, tokenFile, certFile, keyFile string) {
 	if address != "" {
 		if err := checkServer(address); err != nil {
-			d.Errorf("address", "Wrong address", "This is not the address of a server: %s.", err)
+			d.Errorf("address", "Wrong address", "This is not the address of a server: %s.", trust.Hide(err.Error()))
+		} else if err := trust.CheckAddress(address, "CONSUL_HTTP_AUTH or NOMAD_HTTP_AUTH in the environment"); err != nil {
+			d.Errorf("address", "Credentials in an address", "Credentials are shown with the address: %s.", err)
 		}
 	}
 	if token != "" && tokenFile != "" {

@@ -88,3 +88,26 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 }
+
+// Credentials in a URL are not shown, and as an address not taken.
+func TestCredentialsInURLs(t *testing.T) {
+	for text, want := range map[string]string{
+		`url = "http://a:b@c/d@e"`:             `url = "http://…@c/d@e"`,
+		"https://user@host and ftp://x:@y:1/z": "https://…@host and ftp://…@y:1/z",
+		"http://host/a@b":                      "http://host/a@b",
+		"a@b":                                  "a@b",
+	} {
+		if got := Hide(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	for address, refused := range map[string]bool{
+		"http://a:secret@host:1": true, "a:secret@host:1": true, "https://secret@%zz": true,
+		"http://host:1": false, "host:1": false, "http://host/a@b": false, "unix:///a@b": false, "": false,
+	} {
+		err := CheckAddress(address, "CONSUL_HTTP_AUTH")
+		if (err != nil) != refused || err != nil && (strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "CONSUL_HTTP_AUTH")) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
