@@ -59,6 +59,7 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"volume\" \"v\" {\nport = 0\n}", "There is no port 0; it must be between 1 and 65535."},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nwhere = { a = \"{colour}\" }\n}", "name the port, or the key in the callers' meta that holds it"},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\n}", "Callers count the requests to both colours"},
+		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\nwhere = { subset = \"green\" }\n}", "Callers count the requests to both colours"},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"we b\"]\nport = 9102\nwhere = { a = \"{colour}\" }\n}", `"we b" is not the name of a Consul service.`},
 		{"trigger \"volume\" \"e\" {\nwhere = { \"a=b\" = \"c\" }\n}", `"a=b" is not the name of a label.`},
 		{`trigger "kv" "k" {}`, `The argument "key" is required`},

@@ -265,3 +265,61 @@ func TestLatencyAfterARestart(t *testing.T) {
 		t.Errorf("%v slow of %v", slow, all)
 	}
 }
+
+// histogram is a watch of one series or several, as its lines have them.
+func histogram(t *testing.T, body string, looks ...rollback.Family) (got rollback.Decision) {
+	t.Helper()
+	w := rollback.NewWatch(triggers(t, "trigger \"latency\" \"slow\" {\nmetric = \"x\"\nmin_requests = 1\n"+body+"\n}"))
+	for i, family := range looks {
+		at := began.Add(time.Duration(i) * time.Second)
+		got = w.Observe(rollback.Observation{At: at, Expected: 1, Active: []deployment.Instance{{ID: "a", Health: deployment.Passing}},
+			Scrapes: map[string][]rollback.Scrape{"/metrics": {{Instance: "a", At: at, Families: map[string]rollback.Family{"x_bucket": family}}}}})
+	}
+	return got
+}
+
+// A bound that only some series have tells of some requests only.
+func TestLatencyWithBoundsOfSomeSeries(t *testing.T) {
+	family := func(n float64) rollback.Family {
+		return rollback.Family{
+			series(n, "le", "0.1", "path", "/a"), series(n, "le", "0.25", "path", "/a"), series(n, "le", "+Inf", "path", "/a"),
+			series(n, "le", "0.1", "path", "/b"), series(n, "le", "+Inf", "path", "/b"),
+		}
+	}
+	if got := histogram(t, `above = "100ms"`, family(0), family(1000)); got.Verdict != fine || got.Figures["slow.requests"] != 2000 {
+		t.Errorf("by a bound that all have: %s (%s)", got.Verdict, got.Reason)
+	}
+	if got := histogram(t, `above = "250ms"`, family(0), family(1000)); got.Verdict != unknown || !strings.Contains(got.Reason, "no bound as great as 0.25") {
+		t.Errorf("by a bound of some: %s (%s)", got.Verdict, got.Reason)
+	}
+}
+
+// After a restart the buckets need not add up: there are never fewer than no slow
+// requests, nor more than all.
+func TestLatencyWithBucketsThatDoNotAddUp(t *testing.T) {
+	family := func(fast, all float64) rollback.Family {
+		return rollback.Family{series(fast, "le", "0.1"), series(all, "le", "+Inf")}
+	}
+	for _, c := range []struct{ fast, all float64 }{{90, 1050}, {500, 400}} {
+		got := histogram(t, `above = "100ms"`, family(100, 1000), family(c.fast, c.all))
+		if slow, all := got.Figures["slow"], got.Figures["requests"]; got.Trigger == "" {
+			slow, all = got.Figures["slow.slow"], got.Figures["slow.requests"]
+			if slow < 0 || slow > all {
+				t.Errorf("%v: %v slow of %v", c, slow, all)
+			}
+		} else if slow < 0 || slow > all {
+			t.Errorf("%v: %v slow of %v", c, slow, all)
+		}
+	}
+}
+
+// What was learned before is not counted again when the same instance is read anew.
+func TestLatencyRecalled(t *testing.T) {
+	usual := [4]float64{180, 18, 2, 0}
+	first := newTimed(t, "").served(60, usual)
+	again := newTimed(t, "")
+	again.at, again.blue = first.at, first.blue
+	again.watch.Recall(first.watch.Past())
+	again.serves(30, usual)
+	again.want(fine, "the previous colour's share was 1 % (of 12000 requests)")
+}

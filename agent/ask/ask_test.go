@@ -120,8 +120,11 @@ func TestBadAnswers(t *testing.T) {
 	}
 	s := service(t, said("{}"))
 	s.Close()
-	_, err := Query(t.Context(), measure.Document{URL: s.URL, Path: "n"}, time.Time{})
-	refused(t, "nobody there", err, "connection refused")
+	_, err := Query(t.Context(), measure.Document{URL: s.URL + "/x?token=t0ken", Path: "n"}, time.Time{})
+	refused(t, "nobody there", err, s.URL+"/x: ", "connection refused")
+	if strings.Contains(err.Error(), "t0ken") {
+		t.Errorf("a secret is told: %s", err)
+	}
 	values, err := Query(t.Context(), measure.Document{URL: other.URL, Path: "orders"}, time.Time{})
 	if err != nil || len(values) != 0 {
 		t.Errorf("a path that is not there: %v, %v, want no number", values, err)

@@ -90,6 +90,11 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
+	for _, text := range []string{`{"n": 1}{"n": 2}`, `{"n": 1} x`, `{"n": 1`} {
+		if values, err := (Document{Path: "n"}).Values([]byte(text)); err == nil {
+			t.Errorf("%s: %v, want an error", text, values)
+		}
+	}
 	many := "[" + strings.Repeat("1,", maxValues) + "1]"
 	if _, err := (Document{Path: "*"}).Values([]byte(many)); err == nil || !strings.Contains(err.Error(), "more than 1000 numbers are at *") {
 		t.Errorf("too many: %v", err)
