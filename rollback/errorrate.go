@@ -25,6 +25,7 @@ type errorsJudge struct {
 	now      time.Time
 	seen     sight
 	readings []reading // of the newest scrape
+	total    float64   // requests since the watch began
 }
 
 // words say what is held against a request.
@@ -109,6 +110,7 @@ func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 	slices.Sort(silent)
 	j.seen.why = listed(slices.Compact(silent))
 	j.window.add(j.now, requests, failed)
+	j.total += requests
 	j.counters.forget(j.now.Add(-j.Window))
 }
 

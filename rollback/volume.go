@@ -86,6 +86,7 @@ type volumeJudge struct {
 	active, previous flow
 	past             Past   // Requests in Seconds, before the cutover
 	window           window // of requests, and the seconds in which they came
+	total            float64
 }
 
 // Prepare implements Comparing.
@@ -122,6 +123,7 @@ func (j *volumeJudge) Observe(o Observation) Judgement {
 		j.active.about(j.filled(o.Whom))
 		if requests, seconds := j.active.read(o.At, j.read(o.Active, scrapes), scrapes); seconds > 0 {
 			j.window.add(o.At, requests, seconds)
+			j.total += requests
 		}
 	}
 	requests, seconds := j.window.sum(o.At)

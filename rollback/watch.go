@@ -36,6 +36,8 @@ type judged struct {
 	judge   Judge
 	wasFine bool
 	since   time.Time // it has not known; zero if it does
+	fine    time.Time // since when it has said so without a break
+	before  float64   // requests that it had looked at by then
 }
 
 // NewWatch starts judging by the given triggers. Consul's health is always
@@ -116,6 +118,7 @@ func (w *Watch) Observe(o Observation) Decision {
 			all.Verdict = Unknown
 			unknown = append(unknown, fmt.Sprintf("%s: %s", t.name, j.Reason))
 		}
+		t.note(j.Verdict, o.At)
 		if d := w.impatient(t, j, t.blind(j.Verdict, o.At)); d != nil && blind == nil {
 			blind = d
 		}

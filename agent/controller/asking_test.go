@@ -181,3 +181,24 @@ func TestPlanTellsOfTriggersThatCannotFire(t *testing.T) {
 		}
 	})
 }
+
+// A watch ends early where the policy says what suffices, and only then.
+func TestWatchEndsEarly(t *testing.T) {
+	for body, want := range map[string]time.Duration{
+		"\"errors\" \"http-5xx\" {}": time.Minute,
+		"\"errors\" \"http-5xx\" {}\n early {\n after = \"20s\"\n requests = 1000\n }":    20 * time.Second,
+		"\"errors\" \"http-5xx\" {}\n early {\n after = \"20s\"\n requests = 1000000\n }": time.Minute,
+	} {
+		inWorld(t, func(w *world) {
+			w.errors["none"], w.errors["green"] = 0, 0
+			w.adopted()
+			w.policy("2.0.0", watchedBy(body))
+			began := w.state("2.0.0", deployment.Watching).Deployment.Since
+			rec := w.state("2.0.0", deployment.Soaking)
+			took := rec.Deployment.Since.Sub(began)
+			if took < want || took > want+5*time.Second {
+				t.Errorf("%s: the watch took %s, want %s", body, took, want)
+			}
+		})
+	}
+}

@@ -21,7 +21,7 @@ func (j job) watch(ctx context.Context) {
 		return
 	}
 	w := j.pol.Watch
-	j.observe(ctx, w.Triggers, w.Unknown, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
+	j.observe(ctx, w.Triggers, bounds{w.Unknown, w.Early}, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
 }
 
 // soak keeps the previous colour whole. Consul's health of the active colour
@@ -29,11 +29,11 @@ func (j job) watch(ctx context.Context) {
 func (j job) soak(ctx context.Context) {
 	switch {
 	case !j.d.From.Valid():
-		j.observe(ctx, nil, rollback.Patience{}, time.Second, j.d.Since, deployment.SoakEnd)
+		j.observe(ctx, nil, bounds{}, time.Second, j.d.Since, deployment.SoakEnd)
 	case j.pol == nil:
 		j.withoutPolicy(ctx)
 	default:
-		j.observe(ctx, nil, rollback.Patience{}, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
+		j.observe(ctx, nil, bounds{}, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
 	}
 }
 
@@ -42,18 +42,24 @@ func (j job) soak(ctx context.Context) {
 func (j job) withoutPolicy(ctx context.Context) {
 	j.say(deployment.Event{Kind: deployment.Note, Reason: "agent " + j.l.t.c.cfg.Name +
 		" leads and has no policy for this service: Consul's health goes on being watched, and the previous colour is kept, until the policy is back"})
-	j.observe(ctx, nil, rollback.Patience{}, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
+	j.observe(ctx, nil, bounds{}, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
+}
+
+// bounds are what the policy has to say of a watch's length besides its end.
+type bounds struct {
+	patience rollback.Patience
+	early    rollback.Early
 }
 
 // observe feeds a watch with what is seen until its end. Scraping runs beside
 // it: an endpoint that hangs must not delay the sight of an instance's death.
-func (j job) observe(ctx context.Context, triggers []rollback.Named, patience rollback.Patience, interval time.Duration, end time.Time, good deployment.Kind) {
+func (j job) observe(ctx context.Context, triggers []rollback.Named, within bounds, interval time.Duration, end time.Time, good deployment.Kind) {
 	ctx, cancel := context.WithCancel(ctx)
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
 	w := rollback.NewWatch(triggers)
-	w.Bound(patience)
+	w.Bound(within.patience)
 	j.recall(w)
 	guard := wayBack{job: j, beside: &beside}
 	began := time.Now()
@@ -83,6 +89,10 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, patience ro
 			if verdict.Hold && lost.anew(verdict.Trigger, true) {
 				j.say(deployment.Event{Kind: deployment.Hold, Figures: figures(verdict.Figures),
 					Reason: fmt.Sprintf("trigger %s: %s; teal resume goes on all the same, teal rollback goes back", verdict.Trigger, verdict.Reason)})
+			}
+			if n, enough := w.Enough(within.early, seen.At); enough && !ended {
+				ended = true
+				verdict.Reason = fmt.Sprintf("early, for all was well for %s and over %.0f requests: %s", within.early.After, n, verdict.Reason)
 			}
 			if ended && j.mayEnd(w, verdict, good, time.Since(began), &asked) {
 				return

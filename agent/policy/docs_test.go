@@ -59,6 +59,8 @@ var needed = map[string]string{
 	"service.job": `"api.nomad.hcl"`,
 	"probe.url":   `"http://edge/"`,
 
+	"early.after": `"5m"`, "early.requests": "1000",
+
 	`trigger "kv".key`: `"verdicts/{version}"`,
 
 	`trigger "prometheus".url`: `"http://p"`, `trigger "prometheus".query`: "\"up\"\nabove = 1",
@@ -158,6 +160,8 @@ func TestDocsNameEverything(t *testing.T) {
 	check("probe", arguments, nil)
 	arguments, _ = knownIn(t, within("watch {\nunknown {\nunheard_of = 1\n}\n}"))
 	check("unknown", arguments, nil)
+	arguments, _ = knownIn(t, within("watch {\nearly {\nunheard_of = 1\n}\n}"))
+	check("early", arguments, nil)
 
 	shared := sortedKeys(docs["gate"].defaults)
 	for kind := range gates.Kinds {
@@ -216,7 +220,7 @@ func TestDocsDefaults(t *testing.T) {
 			section := fmt.Sprintf("trigger %q", kind)
 			triggers += block(section+fmt.Sprintf(" %q", kind), section, "")
 		}
-		inner += block("watch", "watch", triggers+block("unknown", "unknown", ""))
+		inner += block("watch", "watch", triggers+block("unknown", "unknown", "")+block("early", "early", ""))
 		b.WriteString(block(`service "api"`, "service", inner))
 		out := decode([]byte(b.String()), "docs.hcl", func(string) (string, error) { return "job", nil })
 		if len(out.policies) != 1 || len(out.diags) != 0 {

@@ -90,6 +90,8 @@ type Watch struct {
 	Triggers []rollback.Named
 	// Unknown bounds how long triggers may not know.
 	Unknown rollback.Patience
+	// Early is what suffices to end the watch before its time.
+	Early rollback.Early
 }
 
 // Soak is the time after the watch in which the previous colour stays whole.

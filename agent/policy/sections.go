@@ -124,6 +124,7 @@ func (w *Watch) declare(d *hclbody.Decoder) {
 	d.Duration("interval", &w.Interval)
 	d.Blocks("trigger", "kind", "name")
 	d.Block("unknown")
+	d.Block("early")
 }
 
 func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
@@ -143,6 +144,19 @@ func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		}, func(d *hclbody.Decoder, _ *hcl.EvalContext) {
 			if w.Unknown.For > 0 && w.For > 0 && w.Unknown.For >= w.For {
 				d.Errorf("for", "Patience never ends", "The watch lasts %s, and so nothing can be unknown for %s in it: it is held at its end in any case.", w.For, w.Unknown.For)
+			}
+		}}.decode(block.Body, eval))
+	}
+	for _, block := range d.Found("early")[:min(1, len(d.Found("early")))] {
+		d.Append(section{"early", func(d *hclbody.Decoder) {
+			d.Duration("after", &w.Early.After, hclbody.Required)
+			d.Int("requests", &w.Early.Requests, hclbody.Required, hclbody.AtLeast(1))
+		}, func(d *hclbody.Decoder, _ *hcl.EvalContext) {
+			if w.Early.After > 0 && w.Early.After >= w.For {
+				d.Errorf("after", "Never early", "The watch lasts %s, and so it cannot end early after %s.", w.For, w.Early.After)
+			}
+			if !slices.ContainsFunc(w.Triggers, func(t rollback.Named) bool { return slices.Contains([]string{"errors", "latency", "volume"}, t.Kind) }) {
+				d.Errorf("requests", "Nobody counts requests", "Without a trigger of the kinds errors, latency or volume nobody knows how many requests the new version has answered.")
 			}
 		}}.decode(block.Body, eval))
 	}

@@ -88,6 +88,12 @@ service "checkout" {
       absent = "fine"
     }
 
+    # Enough, if nothing was wrong for so long and over so many requests.
+    early {
+      after    = "10m"
+      requests = 50000
+    }
+
     # Whoever cannot tell for so long is looked after by a person.
     unknown {
       for  = "10m"
