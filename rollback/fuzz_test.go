@@ -21,6 +21,12 @@ func FuzzDecode(f *testing.F) {
 	f.Add("errors", "bad = \"a)(b\"\nport = \"metrics\"")
 	f.Add("consul-health", "min_passing = 0.7\nfor = \"0s\"")
 	f.Add("consul-health", "min_passing = 1/0")
+	f.Add("latency", "quantile = 0.5\nabove = \"1s\"\nunit = \"ms\"")
+	f.Add("volume", "below = 1\nabove = 2\nwhere = { a = \"{colour}\" }\ncallers = [\"web\"]\nport = 1")
+	f.Add("prometheus", "url = \"http://p\"\nquery = \"up\"\nratio = 2\nrange = \"1m\"")
+	f.Add("http-json", "url = \"https://p\"\npath = \"a.*\"\nabove = 1\nheader_files = { A = \"/b\" }")
+	f.Add("kv", "key = \"a/{version}\"")
+	f.Add("nomad", "restarts = 0")
 	f.Fuzz(func(t *testing.T, kind, body string) {
 		if strings.ContainsAny(kind, "\"\\$%\n") {
 			return

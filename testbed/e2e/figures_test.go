@@ -179,3 +179,42 @@ func TestPrometheusAwayDuringTheWatch(t *testing.T) {
 	s.judged(d, "up", "connection refused")
 	c.unharmed()
 }
+
+// A metrics service that is away for longer than the policy allows sends traffic
+// back where the policy says so.
+func TestUnknownForTooLong(t *testing.T) {
+	s := open(t, "patience")
+	s.agent("a")
+	v := world.Service{Name: "patience", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{})
+	server := httptest.NewServer(http.NotFoundHandler())
+	url := server.URL
+	server.Close() // nobody listens there any more
+	v.Version, v.Watch, v.KeepFailed = "2.0.0", time.Minute, time.Hour
+	v.Triggers = fmt.Sprintf("trigger \"http-json\" \"orders\" {\nurl = %q\npath = \"n\"\nbelow = 1\ninterval = \"200ms\"\n}\nunknown {\nfor = \"2s\"\nthen = \"rollback\"\n}", url)
+	s.write(v)
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger orders: nothing has been known for", "the policy allows 2s", "connection refused")
+	if waited := d.Rollback.Detected.Sub(d.Cutover.Written); waited < 2*time.Second {
+		t.Errorf("taken back after %s, and the policy allows 2s", waited)
+	}
+	c.serves(d.From)
+	c.unharmed()
+}
+
+// A watch ends early where the policy says what suffices.
+func TestWatchEndsEarly(t *testing.T) {
+	s := open(t, "early")
+	s.agent("a")
+	v := world.Service{Name: "early", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 100})
+	c.answers("1.0.0", 300)
+	v.Version, v.Watch = "2.0.0", time.Hour
+	v.Triggers = "trigger \"errors\" \"http-5xx\" {\nabove = 0.05\n}\nearly {\nafter = \"3s\"\nrequests = 200\n}"
+	s.write(v)
+	d := s.ends(v.Name, v.Version, deployment.Succeeded)
+	s.judged(d, "http-5xx", "early, for all was well for 3s and over")
+	c.unharmed()
+}
