@@ -61,3 +61,7 @@ audit {
   path       = null  # a file that each decision is appended to, hash-chained; relative to this file; null: none
   rotate_mib = 64    # a file of this size is moved aside; none is ever removed
 }
+
+gates {
+  exec = false  # true lets policies run commands on this machine as the agent's user, in gates "exec"
+}

@@ -38,5 +38,6 @@ func newController(a *Agent) *controller.Controller {
 		Chronicle:   told,
 		Log:         a.log.Named("controller"),
 		HistoryKeep: a.settings.History.Keep,
+		MayExec:     a.settings.Gates.Exec,
 	})
 }

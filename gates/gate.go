@@ -52,6 +52,8 @@ type Target struct {
 
 	// Jobs runs test jobs in Nomad, for the gates that need them.
 	Jobs Jobs
+	// MayExec says that the agent's config allows commands on its machine.
+	MayExec bool
 
 	// Gate is the name of the gate that looks, set by the runner.
 	Gate string
@@ -106,11 +108,13 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 // own are the shared settings of kinds whose looks are long, where they differ
 // from the defaults of all.
 var own = map[string]Named{
+	"exec":      {Attempts: 1, Interval: time.Second, Timeout: time.Minute, Deadline: 10 * time.Minute},
 	"nomad-job": {Attempts: 1, Interval: 10 * time.Second, Timeout: 10 * time.Minute, Deadline: 30 * time.Minute},
 }
 
 // Kinds are the gates a policy may name.
 var Kinds = map[string]Kind{
+	"exec":       decodeExec,
 	"http":       decodeHTTP,
 	"http-json":  decodeHTTPJSON,
 	"metrics":    decodeMetrics,

@@ -2,9 +2,7 @@ package gates
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,33 +97,20 @@ func decodeNomadJob(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics
 
 // Check implements Gate.
 func (g NomadJob) Check(ctx context.Context, target Target) (Finding, error) {
-	var addresses []string
-	for _, i := range target.Instances {
-		if i.Serving() && i.Address != "" && i.Port != 0 {
-			addresses = append(addresses, i.HostPort())
-		}
+	given, missing := target.given()
+	if missing != "" {
+		return Finding{Reason: missing}, nil
 	}
-	if need := max(1, target.Expected); len(addresses) < need {
-		return Finding{Reason: fmt.Sprintf("%d of %d instances of %s %s are ready to be tested", len(addresses), need, target.Service, target.Colour)}, nil
-	}
-	slices.Sort(addresses)
 	job := TestJob{
 		Gate: target.Gate, Jobspec: g.Jobspec, Variables: g.variables(),
-		Dispatch: g.Dispatch, Namespace: g.Namespace, Region: g.Region,
-		Given: map[string]string{
-			"teal_service":   target.Service,
-			"teal_colour":    string(target.Colour),
-			"teal_version":   target.Version,
-			"teal_address":   addresses[0],
-			"teal_addresses": strings.Join(addresses, ","),
-		},
+		Dispatch: g.Dispatch, Namespace: g.Namespace, Region: g.Region, Given: given,
 	}
 	end, err := target.Jobs.Run(ctx, job, target.Say)
 	if err != nil {
 		return Finding{}, err
 	}
-	hidden := g.secrets()
-	figures := map[string]string{"job": end.Job, "instances": strconv.Itoa(len(addresses))}
+	hidden := spoken(g.Variables)
+	figures := map[string]string{"job": end.Job, "instances": strconv.Itoa(len(target.Instances))}
 	if end.Exit != "" {
 		figures["exit_code"] = end.Exit
 	}
@@ -142,18 +127,4 @@ func (g NomadJob) variables() string {
 		file.Body().SetAttributeValue(name, cty.StringVal(g.Variables[name]))
 	}
 	return string(file.Bytes())
-}
-
-// secretName is what a variable's name says of a value that must not be shown.
-var secretName = regexp.MustCompile(`(?i)token|secret|passw|key|credential|auth`)
-
-// secrets are the variables that a test may print and nobody is to read.
-func (g NomadJob) secrets() secrets {
-	headers := map[string]string{}
-	for name, value := range g.Variables {
-		if secretName.MatchString(name) {
-			headers[name] = value
-		}
-	}
-	return secretsOf(headers, "", "")
 }

@@ -97,7 +97,8 @@ type Config struct {
 	Meter       Meter
 	Chronicle   Chronicle
 	Log         hclog.Logger
-	HistoryKeep int // finished records kept a service
+	HistoryKeep int  // finished records kept a service
+	MayExec     bool // gates may run commands on this machine
 }
 
 // Controller holds what outlives a term: the policies.

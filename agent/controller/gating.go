@@ -36,7 +36,7 @@ func (j job) gate(ctx context.Context) {
 	jobs := j.testJobs(ctx)
 	target := func(context.Context) (gates.Target, error) {
 		t, err := j.target()
-		t.Jobs = jobs
+		t.Jobs, t.MayExec = jobs, j.l.t.c.cfg.MayExec
 		return t, err
 	}
 	out, err := gates.Run(ctx, list, target, progress)

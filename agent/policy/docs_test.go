@@ -68,6 +68,7 @@ var needed = map[string]string{
 	`gate "prometheus".url`: `"http://p"`, `gate "prometheus".query`: "\"up\"\nabove = 1",
 	`gate "http-json".url`: `"http://p"`, `gate "http-json".path`: "\"a\"\nabove = 1",
 	`gate "metrics".metric`: "\"up\"\nabove = 1",
+	`gate "exec".command`:   `["/bin/true"]`,
 }
 
 // chosen are lines for sections of which one argument or another is needed.

@@ -35,6 +35,7 @@ type Settings struct {
 	Service Service
 	History History
 	Audit   Audit
+	Gates   Gates
 }
 
 // Log says what is logged, and how.
@@ -71,6 +72,11 @@ type History struct {
 type Audit struct {
 	Path      string // empty: nowhere
 	RotateMiB int    // a file of this size is moved aside
+}
+
+// Gates says what gates may do beyond asking.
+type Gates struct {
+	Exec bool // run commands on the agent's machine, as its user
 }
 
 // Defaults are the settings of an agent that is told nothing. It is the only
@@ -152,6 +158,7 @@ func (s *Settings) sections() []section {
 		{"service", s.Service.declare, s.Service.check},
 		{"history", s.History.declare, nothing},
 		{"audit", s.Audit.declare, nothing},
+		{"gates", s.Gates.declare, nothing},
 	}
 }
 
@@ -222,6 +229,10 @@ func (h *History) declare(d *hclbody.Decoder) {
 func (a *Audit) declare(d *hclbody.Decoder) {
 	d.String("path", &a.Path, hclbody.NotEmpty)
 	d.Int("rotate_mib", &a.RotateMiB, hclbody.Within(1, 1<<20))
+}
+
+func (g *Gates) declare(d *hclbody.Decoder) {
+	d.Bool("exec", &g.Exec)
 }
 
 // checkServer takes the addresses that the consul and nomad commands take.

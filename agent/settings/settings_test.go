@@ -127,10 +127,13 @@ history {
 audit {
   path       = "/var/log/teal/audit.log"
   rotate_mib = 8
+}
+gates {
+  exec = true
 }`)
 	want := Settings{Name: "agent-2", Policies: "/etc/teal/policies", Prefix: "team/teal/", Log: Log{"debug", true},
 		HTTP: HTTP{"[::1]:80"}, Lease: Lease{20 * time.Second}, Service: Service{"teal-eu", false}, History: History{5},
-		Audit: Audit{"/var/log/teal/audit.log", 8}}
+		Audit: Audit{"/var/log/teal/audit.log", 8}, Gates: Gates{true}}
 	if !reflect.DeepEqual(*s, want) {
 		t.Errorf("%+v\nwant %+v", *s, want)
 	}

@@ -26,4 +26,10 @@ service "api" {
     variables = { script = "curl --fail --silent http://$address/health" }
     timeout   = "15m"
   }
+
+  # A command on the agent's machine; its config has to allow it.
+  gate "exec" "script" {
+    command = ["/bin/sh", "-ec", "curl --fail --silent http://$TEAL_ADDRESS/health"]
+    env     = { TRIES = "3" }
+  }
 }

@@ -1,0 +1,7 @@
+//go:build unix && !linux
+
+package gates
+
+import "syscall"
+
+func groupAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
