@@ -65,3 +65,10 @@ audit {
 gates {
   exec = false  # true lets policies run commands on this machine as the agent's user, in gates "exec"
 }
+
+# Who is told of releases; any number of blocks, see docs/notify.md:
+#
+#   notify "shoutrrr" "team" {
+#     url_file = "slack-url"
+#     severity = "warning"
+#   }

@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"agent/cli"},
 	{"agent"},
 	{"agent/controller", "agent/settings", "agent/api", "agent/worker"},
-	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "agent/audit", "rollback/judge"},
+	{"agent/traffic", "agent/joblock", "agent/leader", "agent/policy", "agent/scrape", "agent/audit", "agent/notify", "rollback/judge"},
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/ask"},
@@ -49,6 +49,7 @@ var forbidden = map[string][]string{
 	"agent/worker": {"agent/policy", "agent/nomad", "agent/traffic", "agent/leader"},
 	// A file on this machine, and nothing else.
 	"agent/audit": {"agent/consul", "agent/nomad", "agent/kv", "gates", "rollback", "jobspec"},
+	"agent/notify": {"agent/nomad", "agent/policy", "agent/traffic", "agent/leader", "gates", "rollback", "jobspec"},
 	// Each knows its own technology only.
 	"agent/consul":  {"agent/kv", "jobspec", "gates", "rollback"},
 	"agent/nomad":   {"agent/deployment", "agent/kv", "jobspec", "gates", "rollback"},

@@ -21,6 +21,7 @@ import (
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/leader"
 	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/notify"
 	"github.com/tealdeploy/teal/agent/settings"
 )
 
@@ -74,6 +75,9 @@ func New(o Options) (*Agent, error) {
 	}
 	if a.nomad, err = newNomad(s, a.metrics, a.log.Named("nomad")); err != nil {
 		return nil, err
+	}
+	for _, r := range s.Notify.Receivers {
+		a.metrics.Receiver(r.Name, notify.Results)
 	}
 	a.audit = newAudit(s, a.metrics, a.log.Named("audit"))
 	a.controller = newController(a)

@@ -4,6 +4,7 @@ import (
 	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/controller"
+	"github.com/tealdeploy/teal/agent/notify"
 	"github.com/tealdeploy/teal/agent/scrape"
 	"github.com/tealdeploy/teal/agent/traffic"
 )
@@ -25,6 +26,13 @@ func newController(a *Agent) *controller.Controller {
 	if a.audit != nil {
 		told = chronicle{a.audit}
 	}
+	var teller controller.Teller
+	if len(a.settings.Notify.Receivers) > 0 {
+		teller = notify.New(notify.Config{
+			Receivers: a.settings.Notify.Receivers, Keys: a.keys, Store: store{a.consul, consul.Store{KV: a.consul}},
+			Meter: a.metrics, Log: a.log.Named("notify"),
+		})
+	}
 	return controller.New(controller.Config{
 		Name:        a.settings.Name,
 		Keys:        a.keys,
@@ -36,6 +44,7 @@ func newController(a *Agent) *controller.Controller {
 		Ask:         ask.Query,
 		Meter:       a.metrics,
 		Chronicle:   told,
+		Teller:      teller,
 		Log:         a.log.Named("controller"),
 		HistoryKeep: a.settings.History.Keep,
 		MayExec:     a.settings.Gates.Exec,

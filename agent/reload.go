@@ -81,6 +81,7 @@ func needRestart(old, now settings.Settings) (names []string) {
 		{"service", old.Service != now.Service},
 		{"history", old.History != now.History},
 		{"audit", old.Audit != now.Audit},
+		{"notify", old.Notify.Text != now.Notify.Text},
 	} {
 		if s.differs {
 			names = append(names, s.name)

@@ -30,6 +30,8 @@ type Metrics struct {
 	policies     prometheus.Gauge
 	policyErrors prometheus.Gauge
 	reloads      *prometheus.CounterVec
+	notices      *prometheus.CounterVec
+	waiting      prometheus.Gauge
 	auditFailing prometheus.Gauge
 	auditLines   *prometheus.CounterVec
 	auditLost    *prometheus.CounterVec
@@ -64,6 +66,8 @@ func NewMetrics(version string) *Metrics {
 	m.policies = gauge("policies", "Policies loaded.")
 	m.policyErrors = gauge("policy_errors", "Mistakes in policy files; the last good policies stay in force.")
 
+	m.notices = counter("notices_total", "What became of notices, by receiver and result.", "receiver", "result")
+	m.waiting = gauge("notices_waiting", "Notices that some receiver has not taken yet.")
 	m.auditFailing = gauge("audit_failing", "1 while the audit file cannot be written.")
 	m.auditLines = counter("audit_lines_total", "Lines written to the audit file.")
 	m.auditLost = counter("audit_lost_total", "Events that are not in the audit file because it could not be written.")
@@ -189,6 +193,30 @@ func (m *Metrics) Policies(loaded, mistakes int) {
 func (m *Metrics) Reload(ok bool) {
 	if m != nil {
 		m.reloads.WithLabelValues(map[bool]string{true: "ok", false: "refused"}[ok]).Inc()
+	}
+}
+
+// Receiver makes the series of a receiver of notices. Their names are the
+// config's, so they are few.
+func (m *Metrics) Receiver(name string, results []string) {
+	if m != nil {
+		for _, result := range results {
+			m.notices.WithLabelValues(name, result)
+		}
+	}
+}
+
+// Notice counts what became of a notice, or of a try to tell it.
+func (m *Metrics) Notice(receiver, result string) {
+	if m != nil {
+		m.notices.WithLabelValues(receiver, result).Inc()
+	}
+}
+
+// NoticesWaiting sets how many notices are owed to somebody.
+func (m *Metrics) NoticesWaiting(n int) {
+	if m != nil {
+		m.waiting.Set(float64(n))
 	}
 }
 

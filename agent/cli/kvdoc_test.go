@@ -9,6 +9,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/notify"
 )
 
 // TestContractIsDocumented holds docs/kv.md against the code: every key, verb,
@@ -26,7 +27,7 @@ func TestContractIsDocumented(t *testing.T) {
 	}
 	k := kv.NewKeys("")
 	for _, key := range []string{
-		k.Leader(), k.Agent("<name>"), k.Audit("<name>"), k.Active("<service>"), k.State("<service>"), k.Deployment("<service>", "<id>"),
+		k.Leader(), k.Agent("<name>"), k.Audit("<name>"), k.Notice("<service>", "<id>"), k.Active("<service>"), k.State("<service>"), k.Deployment("<service>", "<id>"),
 		k.JobProcessor("<service>"), k.Workers("<service>", deployment.None) + "<colour>/<id>",
 		k.Command("<service>", "<verb>"), k.Result("<service>", "<verb>"),
 	} {
@@ -42,7 +43,7 @@ func TestContractIsDocumented(t *testing.T) {
 		has("outcome", string(o))
 	}
 	seen := map[reflect.Type]bool{}
-	for _, v := range []any{deployment.Service{}, kv.Command{}, kv.Result{}, kv.AgentInfo{}, kv.AuditHead{}} {
+	for _, v := range []any{deployment.Service{}, kv.Command{}, kv.Result{}, kv.AgentInfo{}, kv.AuditHead{}, notify.Notice{}} {
 		fields(reflect.TypeOf(v), seen, func(owner, name string) { has("field of "+owner, name) })
 	}
 	if len(seen) < 12 {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -173,4 +174,35 @@ func TestValidate(t *testing.T) {
 	r = teal(t, "validate", "-json", dir)
 	r.want(t, exitError, `"valid": false`, "")
 	teal(t, "validate", filepath.Join(dir, "nothing.hcl")).want(t, exitError, "", "nothing.hcl")
+}
+
+// An agent's config is checked as policies are, alone or with them.
+func TestValidateConfig(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config.hcl")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("notify \"webhook\" \"hook\" { url = \"http://h/\" }")
+	teal(t, "validate", "-config", path).want(t, exitOK, "The config in "+path+" is valid.", "")
+	policies := filepath.Join(dir, "policies")
+	if err := os.Mkdir(policies, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	teal(t, "validate", "-config", path, policies).want(t, exitOK, "There is no policy in "+policies, "")
+	write("lease {\n  ttl = \"1s\"\n}\nnotify \"webhoook\" \"hook\" {\n  url = \"http://PLANTED@h/\"\n}")
+	r := teal(t, "validate", "-config", path, policies)
+	r.want(t, exitError, "", "2 mistakes in "+policies+" and "+path)
+	for _, want := range []string{path + " line 2", path + " line 4", `Did you mean "webhook"?`} {
+		if !strings.Contains(r.err, want) {
+			t.Errorf("%q is not said:\n%s", want, r.err)
+		}
+	}
+	r = teal(t, "validate", "-json", "-config", path)
+	if !json.Valid([]byte(r.out)) || r.code != exitError || strings.Contains(r.out, "PLANTED") {
+		t.Errorf("%d %s", r.code, r.out)
+	}
 }

@@ -1,27 +1,37 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/posener/complete"
 
 	"github.com/tealdeploy/teal/agent/policy"
+	"github.com/tealdeploy/teal/agent/settings"
 )
 
-type validateCommand struct{ meta }
+type validateCommand struct {
+	meta
+	config string
+}
 
 func (c *validateCommand) options() *options {
 	o := newOptions()
-	o.add("Validate options", c.output)
+	o.add("Validate options", func(set *flagSet) {
+		set.StringVar(&c.config, "config", "", "Check an agent's config `file`, too, or alone: its settings and notify blocks.")
+		c.output(set)
+	})
 	return o
 }
 
-func (c *validateCommand) Synopsis() string { return "Check policy files, without any server" }
+func (c *validateCommand) Synopsis() string { return "Check policy and config files, without a server" }
 
 func (c *validateCommand) Help() string {
 	return c.help(`
-Usage: teal validate [options] <path>
+Usage: teal validate [options] [<path>]
 
   Check a policy file, or every policy in a directory, and print all mistakes
   at once with the lines they stand in. No server is asked: whether Nomad can
@@ -29,7 +39,8 @@ Usage: teal validate [options] <path>
   mistake.
 
       $ teal validate policies/
-      $ teal validate -json api.hcl`, c.options())
+      $ teal validate -json api.hcl
+      $ teal validate -config /etc/teal/config.hcl policies/`, c.options())
 }
 
 func (c *validateCommand) AutocompleteArgs() complete.Predictor {
@@ -38,17 +49,38 @@ func (c *validateCommand) AutocompleteArgs() complete.Predictor {
 func (c *validateCommand) AutocompleteFlags() complete.Flags { return c.options().predict() }
 
 func (c *validateCommand) Run(args []string) int {
-	args, ok := c.parse("validate", c.options(), args, 1, 1)
+	args, ok := c.parse("validate", c.options(), args, 0, 1)
 	if !ok {
 		return exitError
 	}
-	set, diags := policy.Load(args[0])
+	if len(args) == 0 && c.config == "" {
+		return c.complain(errors.New("an argument is missing. 'teal validate -h' shows how"))
+	}
+	set, diags, where := policy.Empty(), hcl.Diagnostics(nil), c.config
+	if len(args) > 0 {
+		set, diags = policy.Load(args[0])
+		where = args[0]
+	}
+	sources := maps.Clone(set.Sources)
+	if c.config != "" {
+		_, file, more := settings.Load(c.config)
+		diags = append(diags, more...)
+		if sources == nil {
+			sources = map[string]*hcl.File{}
+		}
+		if file != nil {
+			sources[c.config] = file
+		}
+		if len(args) > 0 {
+			where += " and " + c.config
+		}
+	}
 	bad := exitOK
 	if diags.HasErrors() {
 		bad = exitError
 	}
 	if c.json {
-		if err := policy.WriteDiagnosticsJSON(c.term.out, diags, set.Sources); err != nil {
+		if err := policy.WriteDiagnosticsJSON(c.term.out, diags, sources); err != nil {
 			return c.complain(err)
 		}
 		return bad
@@ -58,7 +90,7 @@ func (c *validateCommand) Run(args []string) int {
 		if c.term.tty {
 			columns, _ = c.term.size()
 		}
-		if err := policy.WriteDiagnostics(c.term.err, diags, set.Sources, uint(columns), c.term.colour); err != nil {
+		if err := policy.WriteDiagnostics(c.term.err, diags, sources, uint(columns), c.term.colour); err != nil {
 			return c.complain(err)
 		}
 	}
@@ -67,8 +99,14 @@ func (c *validateCommand) Run(args []string) int {
 		if len(diags.Errs()) == 1 {
 			mistakes = "1 mistake"
 		}
-		c.term.fail("%s in %s", mistakes, args[0])
+		c.term.fail("%s in %s", mistakes, where)
 		return bad
+	}
+	if c.config != "" {
+		c.term.print("The config in %s is valid.", c.config)
+	}
+	if len(args) == 0 {
+		return exitOK
 	}
 	if set.Len() == 0 {
 		c.term.print("There is no policy in %s.", args[0])

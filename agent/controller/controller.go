@@ -83,7 +83,19 @@ type Chronicle interface {
 	Saved(after deployment.Service, ev deployment.Event, epoch uint64)
 }
 
-// Config is what a controller needs. Everything is required but Chronicle.
+// Teller sees to it that people are told of what was saved. None of this may
+// block or fail a release.
+type Teller interface {
+	// Owed are the writes that go with a save, so that whoever leads then knows
+	// that something is to be told; Saved says that they were made.
+	Owed(before, after deployment.Service, ev deployment.Event) consulapi.KVTxnOps
+	Saved(ops consulapi.KVTxnOps)
+	// Term makes what tells during a term.
+	Term(fence consul.Fence) (run func(ctx context.Context) error)
+}
+
+// Config is what a controller needs. Everything is required but Chronicle and
+// Teller.
 type Config struct {
 	Name    string // of this agent, for records and messages
 	Keys    kv.Keys
@@ -96,6 +108,7 @@ type Config struct {
 	Ask         func(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value, error)
 	Meter       Meter
 	Chronicle   Chronicle
+	Teller      Teller
 	Log         hclog.Logger
 	HistoryKeep int  // finished records kept a service
 	MayExec     bool // gates may run commands on this machine

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	consulapi "github.com/hashicorp/consul/api"
 
@@ -19,6 +20,7 @@ import (
 func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...deployment.Event) error {
 	next := l.rec
 	var ended []deployment.Deployment
+	var notices consulapi.KVTxnOps
 	steps := make([]deployment.Service, 0, len(events)) // as it was after each event
 	for _, ev := range events {
 		before := next
@@ -30,10 +32,20 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 			ended = append(ended, *next.Deployment)
 		}
 		steps = append(steps, next)
+		if teller := l.t.c.cfg.Teller; teller != nil {
+			notices = append(notices, teller.Owed(before, next, ev)...)
+		}
 	}
 	dropped := trim(&next, l.t.c.cfg.HistoryKeep)
-	if err := l.save(ctx, next, ended, dropped, more); err != nil {
+	if n := len(notices) - maxNotices; n > 0 {
+		l.log.Error("notices are dropped: too much happened at once", "dropped", n)
+		notices = notices[:maxNotices]
+	}
+	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {
 		return err
+	}
+	if len(notices) > 0 {
+		l.t.c.cfg.Teller.Saved(notices)
 	}
 	l.measure(next, events, ended)
 	l.announce(next, events)
@@ -167,6 +179,9 @@ func set(key string, value []byte) *consulapi.KVTxnOp {
 // maxDropped is how many records one save deletes: a transaction takes no more
 // than consul.MaxOps operations. The rest go with the next ones.
 const maxDropped = 32
+
+// maxNotices is how many notices one save may leave, for the same reason.
+const maxNotices = 16
 
 // trim keeps the newest finished deployments and names those to delete.
 func trim(s *deployment.Service, keep int) []string {

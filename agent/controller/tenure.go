@@ -82,6 +82,10 @@ func (c *Controller) Run(ctx context.Context, term leader.Term) error {
 		c.cfg.Meter.Deployments(nil)
 	}()
 
+	if teller := c.cfg.Teller; teller != nil {
+		tell := teller.Term(term.Fence) // before anything is saved
+		g.Go(func() error { return tell(ctx) })
+	}
 	g.Go(func() error { return t.watchCommands(ctx) }) // which wait for no other service's record
 	g.Go(func() error { return t.takeOver(ctx) })
 	<-ctx.Done()

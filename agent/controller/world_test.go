@@ -24,6 +24,7 @@ import (
 	"github.com/tealdeploy/teal/agent/leader"
 	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
+	"github.com/tealdeploy/teal/agent/notify"
 	"github.com/tealdeploy/teal/agent/policy"
 	"github.com/tealdeploy/teal/agent/traffic"
 	"github.com/tealdeploy/teal/rollback"
@@ -61,6 +62,8 @@ type world struct {
 	restless bool
 	// chronicle is told what agents save, where a test wants it.
 	chronicle *book
+	// receivers are told of releases, where a test wants it.
+	receivers []notify.Receiver
 }
 
 // clock is the time since the world began.
@@ -176,8 +179,12 @@ func (w *world) agent(name string) *agent {
 	if w.chronicle != nil {
 		told = w.chronicle
 	}
+	var teller Teller
+	if len(w.receivers) > 0 {
+		teller = notify.New(notify.Config{Receivers: w.receivers, Keys: w.keys, Store: client, Meter: api.NewMetrics("test"), Log: log})
+	}
 	a.ctl = New(Config{
-		Chronicle: told, Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
+		Chronicle: told, Teller: teller, Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
 		Nomad:   func(string) Nomad { return watched{w.nomad.Client(name), w.witness} },
 		Routers: routers, Scraper: w, Ask: w.answer, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
 	})

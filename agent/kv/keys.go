@@ -41,6 +41,10 @@ func (k Keys) Agent(name string) string { return k.Agents() + name }
 func (k Keys) Audits() string           { return k.prefix + "audit/" }
 func (k Keys) Audit(name string) string { return k.Audits() + name }
 
+// Notices is the prefix of what is still to be told; Notice is one of them.
+func (k Keys) Notices() string              { return k.prefix + "notices/" }
+func (k Keys) Notice(svc, id string) string { return k.Notices() + svc + "/" + id }
+
 // Services is the prefix of all services' keys.
 func (k Keys) Services() string { return k.prefix + "services/" }
 

@@ -15,9 +15,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/notify"
 	"github.com/tealdeploy/teal/agent/policy"
 )
 
@@ -36,6 +38,7 @@ type Settings struct {
 	History History
 	Audit   Audit
 	Gates   Gates
+	Notify  Notify
 }
 
 // Log says what is logged, and how.
@@ -79,6 +82,13 @@ type Gates struct {
 	Exec bool // run commands on the agent's machine, as its user
 }
 
+// Notify is who is told of releases.
+type Notify struct {
+	Receivers []notify.Receiver
+	// Text identifies the blocks, to tell whether they were edited.
+	Text string
+}
+
 // Defaults are the settings of an agent that is told nothing. It is the only
 // place where defaults stand; Name is the host's.
 func Defaults() Settings {
@@ -117,6 +127,7 @@ func Load(path string) (*Settings, *hcl.File, hcl.Diagnostics) {
 	for _, section := range sections {
 		d.Block(section.name)
 	}
+	d.Blocks("notify", "kind", "name")
 	d.Decode(file.Body)
 	s.check(d)
 	for _, section := range sections {
@@ -128,6 +139,7 @@ func Load(path string) (*Settings, *hcl.File, hcl.Diagnostics) {
 			d.Append(inner.Diagnostics())
 		}
 	}
+	s.Notify.take(d, file, eval)
 	for _, named := range []*string{&s.Policies, &s.Audit.Path} {
 		if *named != "" && !filepath.IsAbs(*named) {
 			*named = filepath.Join(filepath.Dir(path), *named)
@@ -233,6 +245,28 @@ func (a *Audit) declare(d *hclbody.Decoder) {
 
 func (g *Gates) declare(d *hclbody.Decoder) {
 	d.Bool("exec", &g.Exec)
+}
+
+// take reads the notify blocks. Records and metrics tell receivers apart by their
+// names alone.
+func (n *Notify) take(d *hclbody.Decoder, file *hcl.File, eval *hcl.EvalContext) {
+	names := map[string]hcl.Range{}
+	for _, block := range d.Found("notify") {
+		r, diags := notify.Decode(block, eval)
+		d.Append(diags)
+		if first, ok := names[r.Name]; ok {
+			d.Append(hcl.Diagnostics{{
+				Severity: hcl.DiagError, Summary: "Second receiver of one name",
+				Detail:  fmt.Sprintf("The receiver %q already stands at %s. Give each its own name.", r.Name, first),
+				Subject: block.LabelRanges[1].Ptr(),
+			}})
+		}
+		names[r.Name] = block.DefRange
+		n.Receivers = append(n.Receivers, r)
+		if body, ok := block.Body.(*hclsyntax.Body); ok {
+			n.Text += fmt.Sprintf("%q %q %s\n", r.Kind, r.Name, body.Range().SliceBytes(file.Bytes))
+		}
+	}
 }
 
 // checkServer takes the addresses that the consul and nomad commands take.
