@@ -104,10 +104,10 @@ func (t *task) end(exit int) {
 	})
 }
 
-func (t *task) ended() <-chan struct{} { return t.done }
-func (t *task) code() int              { return t.exit }
-func (t *task) terminate()             { time.AfterFunc(t.slow, func() { t.end(0) }) }
-func (t *task) kill()                  { t.end(137) }
+func (t *task) Ended() <-chan struct{} { return t.done }
+func (t *task) Code() int              { return t.exit }
+func (t *task) Terminate()             { time.AfterFunc(t.slow, func() { t.end(0) }) }
+func (t *task) Kill()                  { t.end(137) }
 
 // fleet is a Consul, workers of both colours and an agent that leads.
 type fleet struct {
@@ -150,12 +150,10 @@ func (f *fleet) must(err error) {
 // work starts a worker whose commands take slow to end when asked to.
 func (f *fleet) work(name string, c deployment.Colour, slow func() time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(f.ctx)
-	cfg := Config{Keys: keys, Service: "api", Colour: c, Command: []string{"x"}, ID: name}
-	f.must(cfg.complete())
-	w := &worker{Config: cfg, consul: f.server.Client(name), start: func(cfg Config, token uint64) (command, error) {
+	cfg := Config{Keys: keys, Service: "api", Colour: c, Command: []string{"x"}, ID: name, Start: func(cfg Config, token uint64) (Running, error) {
 		return f.start(cfg, token, slow()), nil
 	}}
-	f.joined.Go(func() { _, _ = w.run(ctx) })
+	f.joined.Go(func() { _, _ = Run(ctx, cfg, f.server.Client(name)) })
 	return cancel
 }
 

@@ -70,7 +70,7 @@ func (w *worker) own(ctx context.Context) (exit int, done bool, err error) {
 		return 0, ctx.Err() != nil, nil
 	}
 	w.pause.Reset()
-	c, err := w.start(w.Config, key.Index)
+	c, err := w.Start(w.Config, key.Index)
 	if err != nil {
 		return exitNotFound, true, err
 	}

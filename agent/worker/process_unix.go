@@ -24,7 +24,7 @@ type process struct {
 // start runs the command. On Linux it dies with this process even if that is
 // killed; elsewhere, and for what the command itself has started in the
 // background, only a clean end of this process does it.
-func start(cfg Config, token uint64) (command, error) {
+func start(cfg Config, token uint64) (Running, error) {
 	cmd := exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = cfg.Stdin, cfg.Stdout, cfg.Stderr
 	cmd.Env = append(append([]string{}, cfg.Env...),
@@ -58,20 +58,20 @@ func start(cfg Config, token uint64) (command, error) {
 	return p, nil
 }
 
-func (p *process) ended() <-chan struct{} { return p.done }
+func (p *process) Ended() <-chan struct{} { return p.done }
 
-func (p *process) terminate() {
+func (p *process) Terminate() {
 	p.sent = syscall.SIGTERM
 	_ = syscall.Kill(-p.pid, syscall.SIGTERM) // only fails if it is gone
 }
 
-func (p *process) kill() {
+func (p *process) Kill() {
 	p.sent = syscall.SIGKILL
 	_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 }
 
 // code is 0 for a command that just ended when it was asked to.
-func (p *process) code() int {
+func (p *process) Code() int {
 	if p.sent == syscall.SIGTERM && p.exit == 128+int(syscall.SIGTERM) {
 		return 0
 	}

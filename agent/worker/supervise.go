@@ -13,7 +13,7 @@ import (
 // supervise waits for the end of the command, and brings it about when the
 // jobs are lost, the lease runs out or ctx ends. It returns when the command
 // and its whole process group are dead.
-func (w *worker) supervise(ctx, live context.Context, c command, l *lease, key joblock.Key) (exit int, done bool) {
+func (w *worker) supervise(ctx, live context.Context, c Running, l *lease, key joblock.Key) (exit int, done bool) {
 	live, end := context.WithCancel(live)
 	var watchers sync.WaitGroup
 	defer watchers.Wait()
@@ -43,16 +43,16 @@ func (w *worker) supervise(ctx, live context.Context, c command, l *lease, key j
 		}
 		stopping = why
 		w.Log.Info("stopping the command", "reason", why, "kill_timeout", w.KillTimeout)
-		c.terminate()
+		c.Terminate()
 		kill.Reset(w.KillTimeout)
 		told = make(chan string, 1)
 		watchers.Go(func() { w.watchSelf(live, l.session, told) })
 	}
 	for {
 		select {
-		case <-c.ended():
-			w.Log.Info("the command has ended", "exit", c.code(), "reason", stopping)
-			return c.code(), stopping == "" || ctx.Err() != nil
+		case <-c.Ended():
+			w.Log.Info("the command has ended", "exit", c.Code(), "reason", stopping)
+			return c.Code(), stopping == "" || ctx.Err() != nil
 		case <-l.changed:
 			soft.Reset(time.Until(l.soft()))
 			hard.Reset(time.Until(l.hard()))
@@ -76,9 +76,9 @@ func (w *worker) supervise(ctx, live context.Context, c command, l *lease, key j
 	}
 }
 
-func (w *worker) kill(c command, why string) {
+func (w *worker) kill(c Running, why string) {
 	w.Log.Warn("killing the command", "reason", why)
-	c.kill()
+	c.Kill()
 }
 
 func orElse(s, other string) string {

@@ -63,6 +63,19 @@ type Config struct {
 	Stdin          *os.File
 	Stdout, Stderr *os.File
 	Log            hclog.Logger
+
+	// Start begins the command under a token; nil: as a process, see Command.
+	// A simulation has other commands.
+	Start func(cfg Config, token uint64) (Running, error)
+}
+
+// Running is a command that runs, with everything it started.
+type Running interface {
+	// Ended is closed when all of it is dead; Code is its exit code then.
+	Ended() <-chan struct{}
+	Code() int
+	Terminate()
+	Kill()
 }
 
 // Exit codes for a command that could not be run, as shells have them.
@@ -82,7 +95,10 @@ func Run(ctx context.Context, cfg Config, consul Consul) (int, error) {
 	if err := cfg.complete(); err != nil {
 		return exitUsage, err
 	}
-	w := &worker{Config: cfg, consul: consul, start: start}
+	if cfg.Start == nil {
+		cfg.Start = start
+	}
+	w := &worker{Config: cfg, consul: consul}
 	return w.run(ctx)
 }
 
@@ -104,17 +120,7 @@ func (w *worker) run(ctx context.Context) (int, error) {
 type worker struct {
 	Config
 	consul Consul
-	start  func(cfg Config, token uint64) (command, error)
 	pause  backoff
-}
-
-// command is the running command, with everything it started.
-type command interface {
-	// ended is closed when all of it is dead; code is its exit code then.
-	ended() <-chan struct{}
-	code() int
-	terminate()
-	kill()
 }
 
 func (c *Config) complete() error {

@@ -82,7 +82,7 @@ func write[T any](ctx context.Context, c *Client, op, key string, effect func(s 
 	answers := make(chan answer[T], 1)
 	arrive := func() {
 		c.s.arrive(func() {
-			value, err := apply(c.s, op, fault, effect)
+			value, err := apply(c, op, fault, effect)
 			answers <- answer[T]{value, err}
 		})
 	}
@@ -124,10 +124,13 @@ func (s *Server) arrive(carryOut func()) {
 }
 
 // apply is the server's side of a write.
-func apply[T any](s *Server, op string, fault Fault, effect func(*Server) (T, error)) (T, error) {
+func apply[T any](c *Client, op string, fault Fault, effect func(*Server) (T, error)) (T, error) {
 	var none T
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.writer = c.agent
+	defer func() { s.writer = "" }()
 	if s.away {
 		return none, unavailable(op, "connection refused")
 	}

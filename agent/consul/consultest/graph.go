@@ -52,9 +52,16 @@ func (s *Server) putEntry(key string, e *entry, index uint64) {
 			delete(s.linked[name], old.value.decoded)
 		}
 	}
-	s.entries.put(key, e, index)
+	v := s.entries.put(key, e, index)
 	if e != nil {
 		s.link(e.decoded)
+	}
+	if s.observe != nil {
+		change := Change{Agent: s.writer, Key: key}
+		if e != nil {
+			change.Entry = reply(v)
+		}
+		s.observe(change)
 	}
 }
 

@@ -40,6 +40,8 @@ type Server struct {
 	cut       map[string]bool // agents that cannot reach Consul
 	intercept func(Call) Fault
 	listen    func(key string, pair *api.KVPair)
+	observe   func(Change)
+	writer    string // the agent whose write is carried out; empty: Consul itself
 	wait      time.Duration
 	timeout   time.Duration
 	lag       time.Duration // from a registration to the catalog
@@ -125,16 +127,36 @@ func (s *Server) Listen(f func(key string, pair *api.KVPair)) {
 	s.listen = f
 }
 
+// Change is a write as it took effect.
+type Change struct {
+	Agent string // whose request it was; empty when Consul did it by itself
+	Key   string // the key, or kind/name of a config entry
+	Pair  *api.KVPair
+	// Entry is a config entry as it is from now on. Of a deleted key or entry
+	// both are nil.
+	Entry api.ConfigEntry
+}
+
+// Observe has f told of every change of a key or a config entry, in order, and
+// of who made it. f is called with the server locked and must not use it.
+func (s *Server) Observe(f func(Change)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.observe = f
+}
+
 // putKey stores a key as it is from now on, nil for none.
 func (s *Server) putKey(key string, pair *api.KVPair, index uint64) {
 	v := s.keys.put(key, pair, index)
-	if s.listen == nil {
-		return
-	}
 	if pair != nil {
 		pair = clone(v)
 	}
-	s.listen(key, pair)
+	if s.listen != nil {
+		s.listen(key, pair)
+	}
+	if s.observe != nil {
+		s.observe(Change{Agent: s.writer, Key: key, Pair: pair})
+	}
 }
 
 // SetAway makes Consul refuse everything, blocking queries under way too, or

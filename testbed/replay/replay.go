@@ -1,0 +1,144 @@
+// Package replay makes a Go runtime that does the same thing twice: what is
+// random within a testing/synctest bubble is drawn from the bubble's own seed,
+// and no goroutine is preempted. A test binary built with it and run with
+// GOMAXPROCS=1 plays a simulation again to the byte.
+//
+// It changes no file of the toolchain: it writes patched copies and the
+// -overlay file that has `go test` compile them in place of the originals.
+// Nothing that ships is ever built with it.
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Tag is the build tag that a binary with this runtime is built with: package
+// controller's tests seed the runtime under it.
+const Tag = "replay"
+
+// Env is what such a binary must be run with.
+var Env = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off"}
+
+// Patch is one change of a file: each text in it must be there exactly once.
+type Patch struct {
+	File string // below the root it is applied to
+	Edit []Edit
+}
+
+// Edit puts one text in another's place.
+type Edit struct{ Old, New string }
+
+// Runtime are the changes of the Go runtime, for files below GOROOT/src.
+//
+// A goroutine of a bubble draws from the bubble: the order in which select
+// looks at its channels, the order of timers that fire at the same moment,
+// the order of maps, and math/rand. Whatever runs outside goes on as before,
+// so that nothing outside can shift what is drawn inside. The process's own
+// seed is fixed, so that maps made before the bubble have one order too. The
+// scheduler never takes the processor from a goroutine that runs.
+var Runtime = []Patch{
+	{"runtime/synctest.go", []Edit{
+		{"	active  int // other sources of activity\n}", `	active  int // other sources of activity
+
+	lots uint64 // what the next draw comes from
+}
+
+// bubbleSeed is what the next bubble begins with.
+//
+//go:linkname bubbleSeed
+var bubbleSeed uint64
+
+// draw is splitmix64.
+//
+//go:nosplit
+func (b *synctestBubble) draw() uint64 {
+	b.lots += 0x9e3779b97f4a7c15
+	z := b.lots
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}`},
+		{"		root:    gp,\n	}\n	const synctestBaseTime", "		root:    gp,\n		lots:    bubbleSeed,\n	}\n	const synctestBaseTime"},
+	}},
+	{"runtime/rand.go", []Edit{
+		{"	globalRand.state.Init(*seed)\n", "	clear(seed[:])\n	seed[0] = 1\n	globalRand.state.Init(*seed)\n"},
+		{"	mp := getg().m\n	c := &mp.chacha8\n", "	if b := getg().bubble; b != nil {\n		return b.draw()\n	}\n	mp := getg().m\n	c := &mp.chacha8\n"},
+	}},
+	{"runtime/select.go", []Edit{
+		{"		j := cheaprandn(uint32(norder + 1))\n", "		j := cheaprandn(uint32(norder + 1))\n		if b := getg().bubble; b != nil {\n			j = uint32(b.draw() % uint64(norder+1))\n		}\n"},
+	}},
+	{"runtime/time.go", []Edit{
+		{"			t.rand = cheaprand()\n", "			t.rand = uint32(getg().bubble.draw())\n"},
+	}},
+	{"runtime/proc.go", []Edit{
+		{"const forcePreemptNS = 10 * 1000 * 1000 // 10ms\n", "const forcePreemptNS = 1 << 60 // never\n"},
+	}},
+}
+
+// Goroot is where the toolchain's own files are.
+func Goroot() (string, error) {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "src"), nil
+}
+
+// Overlay writes patched copies of files below root into dir and adds them to
+// replace, the content of an overlay file.
+func Overlay(dir, root string, patches []Patch, replace map[string]string) error {
+	for _, p := range patches {
+		path := filepath.Join(root, filepath.FromSlash(p.File))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		out := string(text)
+		for _, e := range p.Edit {
+			if n := strings.Count(out, e.Old); n != 1 {
+				return fmt.Errorf("%s: the text to change is there %d times, want once; the patch must be written anew:\n%s", path, n, e.Old)
+			}
+			out = strings.Replace(out, e.Old, e.New, 1)
+		}
+		to, err := filepath.Abs(filepath.Join(dir, strings.ReplaceAll(p.File, "/", "_")))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, []byte(out), 0o644); err != nil {
+			return err
+		}
+		replace[path] = to
+	}
+	return nil
+}
+
+// Write is the overlay file of these changes: its path, for go's -overlay.
+func Write(dir string, replace map[string]string) (string, error) {
+	text, err := json.MarshalIndent(map[string]any{"Replace": replace}, "", "\t")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "overlay.json")
+	return path, os.WriteFile(path, text, 0o644)
+}
+
+// Prepare writes the runtime's overlay into dir and returns the file's path.
+func Prepare(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	root, err := Goroot()
+	if err != nil {
+		return "", err
+	}
+	replace := map[string]string{}
+	if err := Overlay(dir, root, Runtime, replace); err != nil {
+		return "", err
+	}
+	return Write(dir, replace)
+}
