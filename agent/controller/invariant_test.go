@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 	nomadapi "github.com/hashicorp/nomad/api"
@@ -38,9 +39,21 @@ type witness struct {
 	taken   map[string]uint64            // command key → index of what was last deleted
 	answers map[string]map[uint64]string // command key → index → result
 	routed  deployment.Colour
-	index   uint64 // of the entry that said so
 	broken  int
 	history []string
+
+	leader string            // who holds the leader key
+	epoch  uint64            // the greatest in the router entry so far
+	terms  map[string]int    // agent → terms whose work has not returned
+	passes map[string]passer // of the service's instances
+	dead   map[deployment.Colour]time.Time
+	tally  *score // of a simulation, else nil
+}
+
+// passer is what a proxy knows of an instance.
+type passer struct {
+	colour deployment.Colour
+	health deployment.Health
 }
 
 // writtenRecord is a record as it was written, and when in Consul's order.
@@ -69,6 +82,7 @@ func (b bounded) Commit(ctx context.Context, fence consul.Fence, ops consulapi.K
 
 func newWitness(w *world) *witness {
 	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
+		terms: map[string]int{}, passes: map[string]passer{}, dead: map[deployment.Colour]time.Time{},
 		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{}}
 }
 
@@ -91,10 +105,24 @@ func (x *witness) told() string {
 	return strings.Join(x.history, "\n")
 }
 
-// key sees every change of a key, in order. Consul is locked.
-func (x *witness) key(key string, pair *consulapi.KVPair) {
+// sees is told of every change in Consul, in order. Consul is locked.
+func (x *witness) sees(c consultest.Change) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	switch c.Of {
+	case consultest.Keys:
+		x.fenced(c)
+		x.key(c.Key, c.Pair)
+	case consultest.Entries:
+		if c.Key == consulapi.ServiceRouter+"/api" {
+			x.route(c)
+		}
+	case consultest.Instances:
+		x.instance(c)
+	}
+}
+
+func (x *witness) key(key string, pair *consulapi.KVPair) {
 	keys := x.w.keys
 	svc, verb, isCommand := keys.SplitCommand(key)
 	switch {
@@ -102,6 +130,8 @@ func (x *witness) key(key string, pair *consulapi.KVPair) {
 		x.record(pair)
 	case key == keys.JobProcessor("api"):
 		x.jobs(pair)
+	case strings.HasPrefix(key, keys.Deployments("api")) && pair != nil:
+		x.ended(pair)
 	case isCommand && pair == nil:
 		x.taken[key] = x.given[key]
 		delete(x.given, key)
@@ -130,8 +160,24 @@ func (x *witness) record(pair *consulapi.KVPair) {
 	x.note("record %s", gistForPeople(rec))
 	if before := x.last(); before != nil {
 		x.wayBack(before.Service, rec)
+		x.tally.stepped(before.Service, rec)
+	} else {
+		x.tally.stepped(deployment.Service{}, rec)
 	}
 	x.records = append(x.records, writtenRecord{pair.ModifyIndex, rec})
+}
+
+// ended is a deployment that has ended, also one whose successor began in the
+// same write.
+func (x *witness) ended(pair *consulapi.KVPair) {
+	var d deployment.Deployment
+	if err := json.Unmarshal(pair.Value, &d); err != nil {
+		x.breaks("a finished deployment that nobody can read: %v", err)
+		return
+	}
+	if n := len(x.records); n > 1 && x.records[n-1].Deployment != nil && x.records[n-1].Deployment.ID != d.ID {
+		x.tally.stepped(x.records[n-2].Service, deployment.Service{Deployment: &d})
+	}
 }
 
 // wayBack (4): while the previous colour is the way back its slot stays.
@@ -189,53 +235,41 @@ func (x *witness) last() *writtenRecord {
 	return &x.records[len(x.records)-1]
 }
 
-// follow looks at the entry that leads traffic until ctx ends.
-func (x *witness) follow(ctx context.Context) {
-	client := x.w.consul.Client("witness")
-	_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
-		entries, next, err := client.Entries(ctx, consulapi.ServiceRouter, index)
-		if err != nil {
-			return 0, err
-		}
-		for _, e := range entries {
-			if e.GetName() == "api" {
-				x.route(e)
-				return next, nil
-			}
-		}
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.routed = deployment.None // given back, or deleted by somebody
-		return next, nil
-	})
-}
-
-// route (1, 6): traffic goes only where a record written before said that it
-// would, and only to what has a proof or was forced.
-func (x *witness) route(e consulapi.ConfigEntry) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	to := traffic.Inspect(e).Colour
-	if to == x.routed || e.GetModifyIndex() <= x.index {
+// route (1, 2, 6, 7): traffic goes only where a record written before said that
+// it would, only to what has a proof or was forced, only to what answers, and
+// never by a leader older than the entry.
+func (x *witness) route(c consultest.Change) {
+	if c.Entry == nil { // given back, or deleted by somebody
+		x.routed, x.epoch = deployment.None, 0
 		return
 	}
-	x.note("route to %s", to)
+	o := traffic.Inspect(c.Entry)
+	if o.Owner == "" {
+		x.epoch = 0
+	} else if isAgent(c.Agent) {
+		if o.Epoch < x.epoch {
+			x.breaks("%s wrote the route under epoch %d after one of %d", c.Agent, o.Epoch, x.epoch)
+		}
+		x.epoch = max(x.epoch, o.Epoch)
+	}
+	to := o.Colour
+	if to == x.routed {
+		return
+	}
+	x.note("route to %s by %s", to, c.Agent)
 	first := x.routed == deployment.None
-	x.routed, x.index = to, e.GetModifyIndex()
+	x.routed = to
 	if first || !to.Valid() {
 		return // prepared around what serves, or pointed at the empty colour; or given back
 	}
-	var rec *writtenRecord
-	for i := range x.records {
-		if x.records[i].index < e.GetModifyIndex() {
-			rec = &x.records[i]
-		}
-	}
+	rec := x.last()
 	switch why := mayServe(rec, to); {
 	case rec == nil:
 		x.breaks("traffic went to %s without a record", to)
 	case why != "":
 		x.breaks("traffic went to %s: %s; the record was %s", to, why, gistForPeople(rec.Service))
+	default:
+		x.answers503(c.Agent, rec, to)
 	}
 }
 
@@ -336,6 +370,8 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 		d := rec.Deployment
 		why := ""
 		switch {
+		case colour == rec.Active && small && !rec.InFlight() && x.tally != nil:
+			// Somebody made it greater by hand; the edited policy says its size.
 		case colour == rec.Active:
 			why = "it serves"
 		case !rec.InFlight():

@@ -58,7 +58,22 @@ func (j job) ready(ctx context.Context) error {
 	if o.Colour == j.d.To {
 		return nil
 	}
+	if err := j.refuseLate(ctx, o); err != nil {
+		return finalUnlessAway(err)
+	}
 	return final(errors.New(why))
+}
+
+// refuseLate writes the route as it is, under a new index: a try of this cutover
+// whose answer never came may still be on its way, and must not arrive after it
+// was given up.
+func (j job) refuseLate(ctx context.Context, o traffic.Observed) error {
+	if !o.Exists || !o.Colour.Valid() {
+		return nil // the entry that it was made for is no more
+	}
+	_, err := j.router().Shift(ctx, j.l.trafficTarget(j.rec.Route),
+		traffic.Move{To: o.Colour, Deployment: j.d.ID, Nonce: "given-up", Rollback: true})
+	return err
 }
 
 // unready says why the candidate must not get traffic at this moment, from the

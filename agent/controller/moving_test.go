@@ -287,3 +287,29 @@ func TestCutoverThatArrivesAfterItsRollback(t *testing.T) {
 		w.serves(deployment.Blue)
 	})
 }
+
+// The cutover's write is still on its way when the candidate falls ill and the
+// cutover is given up: it must not arrive after that, with traffic for a dead
+// candidate under a record that says that nothing was moved.
+func TestCutoverThatArrivesAfterItWasGivenUp(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		var late atomic.Bool
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Agent == "agent-1" && c.Op == "SetEntry" && c.Key == "service-router/api" && w.record().Deployment.State == deployment.CuttingOver && !late.Swap(true) {
+				f.Delay = 2 * time.Minute
+			}
+			return f
+		})
+		w.policy("2.0.0", quick)
+		w.until(time.Minute, "sent", func(deployment.Service) bool { return late.Load() })
+		w.ill(deployment.Green)
+		w.until(2*time.Minute, "given up", func(r deployment.Service) bool { return r.Held != nil && r.Deployment.State == deployment.Gating })
+		time.Sleep(3 * time.Minute)
+		synctest.Wait()
+		if strings.Contains(w.witness.told(), "route to green") {
+			t.Errorf("it arrived\n%s", w.witness.told())
+		}
+		w.serves(deployment.Blue)
+	})
+}

@@ -33,7 +33,7 @@ import (
 // world is a Consul, a Nomad and the agents on them, in virtual time. The
 // controller, the leader, the routers and the job lock are those that ship.
 type world struct {
-	*testing.T
+	testing.TB
 	consul *consultest.Server
 	nomad  *nomadtest.Server
 	people *consultest.Client // operators
@@ -64,6 +64,10 @@ type world struct {
 	chronicle *book
 	// receivers are told of releases, where a test wants it.
 	receivers []notify.Receiver
+	// set are the policies of every agent, in place of files in dir.
+	set *policy.Set
+	// quiet agents keep no log.
+	quiet bool
 }
 
 // clock is the time since the world began.
@@ -78,33 +82,37 @@ const apiJobspec = `{"ID":"api","Name":"api","Type":"service","Datacenters":["*"
 func inWorld(t *testing.T, f func(w *world)) {
 	t.Helper()
 	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		w := &world{
-			T: t, consul: consultest.New(), nomad: nomadtest.New(), keys: kv.NewKeys(""), dir: dir,
-			sick: map[string]bool{}, figures: map[string]float64{}, errors: map[string]float64{}, asked: map[string]float64{},
-			began: time.Now(),
+	synctest.Test(t, func(t *testing.T) { newWorld(t, dir).live(f) })
+}
+
+// newWorld is a world in which nothing happens yet. It is made in a bubble.
+func newWorld(t testing.TB, dir string) *world {
+	w := &world{
+		TB: t, consul: consultest.New(), nomad: nomadtest.New(), keys: kv.NewKeys(""), dir: dir,
+		sick: map[string]bool{}, figures: map[string]float64{}, errors: map[string]float64{}, asked: map[string]float64{},
+		began: time.Now(),
+	}
+	w.witness = newWitness(w)
+	w.consul.Observe(w.witness.sees)
+	w.people = w.consul.Client("people")
+	w.nomad.Listen(w.appear)
+	return w
+}
+
+// live lets f happen, and ends all agents.
+func (w *world) live(f func(w *world)) {
+	w.Helper()
+	defer func() { // also when the test gives up: the bubble must empty
+		for _, a := range w.agents {
+			a.stop()
 		}
-		w.witness = newWitness(w)
-		w.consul.Listen(w.witness.key)
-		following, stopFollowing := context.WithCancel(context.Background())
-		followed := make(chan struct{})
-		go func() { defer close(followed); w.witness.follow(following) }()
-		w.people = w.consul.Client("people")
-		w.nomad.Listen(w.appear)
-		defer func() { // also when the test gives up: the bubble must empty
-			for _, a := range w.agents {
-				a.stop()
-			}
-			stopFollowing()
-			<-followed
-			if w.witness.broken > 0 {
-				t.Log("what happened:\n" + w.witness.told())
-			}
-		}()
-		f(w)
-		synctest.Wait()
-		w.witness.settled()
-	})
+		if w.witness.broken > 0 {
+			w.Log("what happened:\n" + w.witness.told())
+		}
+	}()
+	f(w)
+	synctest.Wait()
+	w.witness.settled()
 }
 
 // appear makes an allocation an instance in Consul, or takes it away.
@@ -171,6 +179,9 @@ func (w *world) agent(name string) *agent {
 	client := w.consul.Client(name)
 	a := &agent{w: w, name: name, log: &lockedBuffer{}}
 	log := hclog.New(&hclog.LoggerOptions{Name: name, Output: a.log, Level: hclog.Debug, TimeFormat: "04:05.000"})
+	if w.quiet {
+		log = hclog.NewNullLogger()
+	}
 	routers := map[string]traffic.Router{}
 	for kind, make := range traffic.Kinds {
 		routers[kind] = make(func(string, string) traffic.Consul { return client })
@@ -195,7 +206,7 @@ func (w *world) agent(name string) *agent {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = elector.Run(ctx, a.ctl.Run)
+		_ = elector.Run(ctx, w.witness.term(name, a.ctl.Run))
 	}()
 	a.stop = sync.OnceFunc(func() { cancel(); <-done })
 	w.agents = append(w.agents, a)
@@ -203,6 +214,10 @@ func (w *world) agent(name string) *agent {
 }
 
 func (a *agent) reload() {
+	if a.w.set != nil {
+		a.ctl.SetPolicies(a.w.set)
+		return
+	}
 	set, diags := policy.Load(a.w.dir)
 	if diags.HasErrors() {
 		a.w.Fatal(diags)

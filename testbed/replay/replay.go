@@ -36,8 +36,9 @@ type Edit struct{ Old, New string }
 // Runtime are the changes of the Go runtime, for files below GOROOT/src.
 //
 // A goroutine of a bubble draws from the bubble: the order in which select
-// looks at its channels, the order of timers that fire at the same moment,
-// the order of maps, and math/rand. Whatever runs outside goes on as before,
+// looks at its channels, the order of timers that fire at the same moment, and
+// math/rand. All its maps have one order, so that a map that a cache makes once
+// in a process's life draws nothing. Whatever runs outside goes on as before,
 // so that nothing outside can shift what is drawn inside. The process's own
 // seed is fixed, so that maps made before the bubble have one order too. The
 // scheduler never takes the processor from a goroutine that runs.
@@ -45,7 +46,8 @@ var Runtime = []Patch{
 	{"runtime/synctest.go", []Edit{
 		{"	active  int // other sources of activity\n}", `	active  int // other sources of activity
 
-	lots uint64 // what the next draw comes from
+	lots  uint64 // what the next draw comes from
+	order uint64 // of all its maps
 }
 
 // bubbleSeed is what the next bubble begins with.
@@ -63,10 +65,12 @@ func (b *synctestBubble) draw() uint64 {
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
 }`},
-		{"		root:    gp,\n	}\n	const synctestBaseTime", "		root:    gp,\n		lots:    bubbleSeed,\n	}\n	const synctestBaseTime"},
+		{"		root:    gp,\n	}\n	const synctestBaseTime", "		root:    gp,\n		lots:    bubbleSeed,\n	}\n	bubble.order = bubble.draw()\n	const synctestBaseTime"},
 	}},
 	{"runtime/rand.go", []Edit{
 		{"	globalRand.state.Init(*seed)\n", "	clear(seed[:])\n	seed[0] = 1\n	globalRand.state.Init(*seed)\n"},
+		{"func rand32() uint32 {\n", "func rand32() uint32 {\n	if b := getg().bubble; b != nil {\n		return uint32(b.order)\n	}\n"},
+		{"func maps_rand() uint64 {\n", "func maps_rand() uint64 {\n	if b := getg().bubble; b != nil {\n		return b.order\n	}\n"},
 		{"	mp := getg().m\n	c := &mp.chacha8\n", "	if b := getg().bubble; b != nil {\n		return b.draw()\n	}\n	mp := getg().m\n	c := &mp.chacha8\n"},
 	}},
 	{"runtime/select.go", []Edit{
@@ -74,6 +78,31 @@ func (b *synctestBubble) draw() uint64 {
 	}},
 	{"runtime/time.go", []Edit{
 		{"			t.rand = cheaprand()\n", "			t.rand = uint32(getg().bubble.draw())\n"},
+	}},
+	// The contexts below one that ends are told in the order in which they were
+	// made, not in that of their addresses.
+	{"context/context.go", []Edit{
+		{"	children map[canceler]struct{} // set to nil by the first cancel call\n",
+			"	children map[canceler]uint64 // set to nil by the first cancel call\n"},
+		{"				p.children = make(map[canceler]struct{})\n", "				p.children = make(map[canceler]uint64)\n"},
+		{"			p.children[child] = struct{}{}\n", "			p.children[child] = born.Add(1)\n"},
+		{"	for child := range c.children {\n", "	for _, child := range inOrder(c.children) {\n"},
+		{"// cancel closes c.done, cancels each of c's children, and, if\n", `var born atomic.Uint64
+
+func inOrder(children map[canceler]uint64) (all []canceler) {
+	for child := range children {
+		n := len(all)
+		all = append(all, child)
+		for ; n > 0 && children[all[n-1]] > children[child]; n-- {
+			all[n] = all[n-1]
+		}
+		all[n] = child
+	}
+	return all
+}
+
+// cancel closes c.done, cancels each of c's children, and, if
+`},
 	}},
 	{"runtime/proc.go", []Edit{
 		{"const forcePreemptNS = 10 * 1000 * 1000 // 10ms\n", "const forcePreemptNS = 1 << 60 // never\n"},

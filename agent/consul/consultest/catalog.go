@@ -39,7 +39,7 @@ func (s *Server) SetInstance(service string, i deployment.Instance) {
 func (s *Server) RemoveInstance(service, node, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.instances.put(instanceKey(service, node, id), nil, s.next())
+	s.storeInstance(instanceKey(service, node, id), nil)
 	s.wake()
 }
 
@@ -50,7 +50,21 @@ func (s *Server) putInstance(service string, i deployment.Instance, mesh bool) {
 	if c, err := deployment.ParseColour(i.Meta[consul.ColourMeta]); err == nil {
 		i.Colour = c
 	}
-	s.instances.put(instanceKey(service, i.Node, i.ID), &instance{i, mesh}, s.next())
+	s.storeInstance(instanceKey(service, i.Node, i.ID), &instance{i, mesh})
+}
+
+// storeInstance stores an instance as it is from now on, nil for none.
+func (s *Server) storeInstance(key string, i *instance) {
+	s.instances.put(key, i, s.next())
+	if s.observe == nil {
+		return
+	}
+	change := Change{Agent: s.writer, Of: Instances, Key: key}
+	if i != nil {
+		seen := i.Instance
+		change.Instance = &seen
+	}
+	s.observe(change)
 }
 
 // Instances is consul.Client's.

@@ -57,7 +57,7 @@ func (s *Server) putEntry(key string, e *entry, index uint64) {
 		s.link(e.decoded)
 	}
 	if s.observe != nil {
-		change := Change{Agent: s.writer, Key: key}
+		change := Change{Agent: s.writer, Of: Entries, Key: key}
 		if e != nil {
 			change.Entry = reply(v)
 		}

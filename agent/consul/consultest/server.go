@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 // Server is a fake Consul. Its zero value is not usable: call New.
@@ -127,18 +128,29 @@ func (s *Server) Listen(f func(key string, pair *api.KVPair)) {
 	s.listen = f
 }
 
-// Change is a write as it took effect.
+// Change is a write as it took effect. What was deleted is nil.
 type Change struct {
-	Agent string // whose request it was; empty when Consul did it by itself
-	Key   string // the key, or kind/name of a config entry
-	Pair  *api.KVPair
-	// Entry is a config entry as it is from now on. Of a deleted key or entry
-	// both are nil.
-	Entry api.ConfigEntry
+	Agent    string // whose request it was; empty when Consul did it by itself
+	Of       Table
+	Key      string // the key; kind/name of a config entry; service/node/ID
+	Pair     *api.KVPair
+	Entry    api.ConfigEntry
+	Instance *deployment.Instance
 }
 
-// Observe has f told of every change of a key or a config entry, in order, and
-// of who made it. f is called with the server locked and must not use it.
+// Table is what a change is of.
+type Table int
+
+// The tables.
+const (
+	Keys Table = iota
+	Entries
+	Instances
+)
+
+// Observe has f told of every change of a key, a config entry or an instance,
+// in order, and of who made it. f is called with the server locked and must
+// not use it.
 func (s *Server) Observe(f func(Change)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,7 +167,7 @@ func (s *Server) putKey(key string, pair *api.KVPair, index uint64) {
 		s.listen(key, pair)
 	}
 	if s.observe != nil {
-		s.observe(Change{Agent: s.writer, Key: key, Pair: pair})
+		s.observe(Change{Agent: s.writer, Of: Keys, Key: key, Pair: pair})
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *Server) forget(of, next *registration) {
 		}
 	}
 	if of.synced && (next == nil || next.Name != of.Name) {
-		s.instances.put(instanceKey(of.Name, of.node, of.ID), nil, s.next())
+		s.storeInstance(instanceKey(of.Name, of.node, of.ID), nil)
 	}
 }
 
