@@ -48,7 +48,7 @@ var forbidden = map[string][]string{
 	// Workers obey a key, and neither an agent nor a policy.
 	"agent/worker": {"agent/policy", "agent/nomad", "agent/traffic", "agent/leader"},
 	// A file on this machine, and nothing else.
-	"agent/audit": {"agent/consul", "agent/nomad", "agent/kv", "gates", "rollback", "jobspec"},
+	"agent/audit":  {"agent/consul", "agent/nomad", "agent/kv", "gates", "rollback", "jobspec"},
 	"agent/notify": {"agent/nomad", "agent/policy", "agent/traffic", "agent/leader", "gates", "rollback", "jobspec"},
 	// Each knows its own technology only.
 	"agent/consul":  {"agent/kv", "jobspec", "gates", "rollback"},
