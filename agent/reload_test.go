@@ -112,12 +112,12 @@ func TestConfigIsEdited(t *testing.T) {
 	}
 
 	// A good one ends that, and says what it cannot do.
-	write(t, config, "name = \"other\"\nconsul {\n  token = \"secret\"\n}\nlog {\n  level = \"info\"\n  json = true\n}\n")
+	write(t, config, "name = \"other\"\nconsul {\n  token = \"secret\"\n}\nlog {\n  level = \"info\"\n  json = true\n}\naudit {\n  path = \"a.log\"\n}\nnotify \"webhook\" \"x\" {\n  url = \"http://secret@h/\"\n}\n")
 	f.until("no mistake", func(s facts) bool { return len(s.configErrors) == 0 })
-	for _, name := range []string{"setting=name", "setting=consul", "setting=log.json"} {
+	for _, name := range []string{"setting=name", "setting=consul", "setting=log.json", "setting=audit", "setting=notify"} {
 		f.says(name, 1)
 	}
-	if f.log.count("setting=") != 3 || f.log.count("secret") > 0 {
+	if f.log.count("setting=") != 5 || f.log.count("secret") > 0 {
 		t.Errorf("%s", f.log)
 	}
 	if f.Agent.log.IsDebug() {

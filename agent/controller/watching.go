@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -259,6 +260,9 @@ func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
 	defer g.asking.Store(false)
 	client := g.l.t.c.cfg.Nomad(slot.Region)
 	job, err := client.Job(ctx, slot.Namespace, slot.Job)
+	if err == nil && job == nil {
+		err = errors.New("it is not in Nomad any more: somebody removed it")
+	}
 	if err == nil {
 		err = g.l.t.term.Check()
 	}
