@@ -48,7 +48,7 @@ func TestNotifyIsDocumented(t *testing.T) {
 	// And nothing else: what stands first in the table of events is one.
 	table := text[strings.Index(text, "| event |"):]
 	table = table[:strings.Index(table, "\n\n")]
-	for _, m := range regexp.MustCompile("(?m)^\\| ([^|]*) \\|").FindAllStringSubmatch(table, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]*) \|`).FindAllStringSubmatch(table, -1) {
 		for _, name := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(m[1], -1) {
 			if !slices.Contains(notify.Events(), name[1]) {
 				t.Errorf("%s is documented, and no event", name[1])
