@@ -74,7 +74,7 @@ func TestBadAnswers(t *testing.T) {
 		answer http.HandlerFunc
 		words  []string
 	}{
-		"status":          {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 503) }, []string{"answered 503, expected 200"}},
+		"status":          {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusServiceUnavailable) }, []string{"answered 503, expected 200"}},
 		"no JSON":         {said("<html>\n\x1b[31m"), []string{"the answer is not JSON"}},
 		"two documents":   {said(`{"n":1}{"n":2}`), []string{"not one JSON document"}},
 		"half a document": {said(`{"n":1`), []string{"the answer is not JSON"}},

@@ -46,37 +46,8 @@ func (l *loop) planTriggers(ctx context.Context, rec deployment.Service, a appra
 
 // tryTrigger says what a trigger would go by, or why there is nothing.
 func (l *loop) tryTrigger(ctx context.Context, t rollback.Trigger, serving []deployment.Instance, whom rollback.Subject) (what, fault string) {
-	for i, source := range t.Sources() {
-		metric := t.Families()[i]
-		read, has := 0, 0
-		scrapes, err := l.scrape(ctx, source, t.Families(), serving)
-		if err != nil {
-			return "", err.Error()
-		}
-		for _, s := range scrapes {
-			switch {
-			case s.Err != nil:
-				fault = fmt.Sprintf("%s: %s", s.Instance, s.Err)
-			default:
-				read++
-				if len(s.Families[metric]) > 0 {
-					has++
-				}
-			}
-		}
-		switch {
-		case read == 0 && fault != "":
-			return "", fault
-		case len(scrapes) == 0:
-			return "", fmt.Sprintf("there is no instance of %s", orUnknown(source.Callers))
-		case has == 0 && read > 0:
-			return "", fmt.Sprintf("no instance has a metric %s at %s", metric, source.Path)
-		}
-		who := string(whom.Colour)
-		if source.Callers != "" {
-			who = source.Callers
-		}
-		return fmt.Sprintf("%d of %d instances of %s tell %s", has, len(scrapes), who, metric), ""
+	if sources := t.Sources(); len(sources) > 0 { // each kind has one
+		return l.tryScrape(ctx, sources[0], t.Families(), serving, whom)
 	}
 	asking, ok := t.(rollback.Asking)
 	if !ok {
@@ -109,4 +80,37 @@ func (l *loop) tryTrigger(ctx context.Context, t rollback.Trigger, serving []dep
 		return "", ""
 	}
 	return "", ""
+}
+
+// tryScrape says who tells the metric that a trigger goes by.
+func (l *loop) tryScrape(ctx context.Context, source rollback.ScrapeSource, families []string, serving []deployment.Instance, whom rollback.Subject) (what, fault string) {
+	metric, who := families[0], string(whom.Colour)
+	if source.Callers != "" {
+		who = source.Callers
+	}
+	read, has := 0, 0
+	scrapes, err := l.scrape(ctx, source, families, serving)
+	if err != nil {
+		return "", err.Error()
+	}
+	for _, s := range scrapes {
+		switch {
+		case s.Err != nil:
+			fault = fmt.Sprintf("%s: %s", s.Instance, s.Err)
+		default:
+			read++
+			if len(s.Families[metric]) > 0 {
+				has++
+			}
+		}
+	}
+	switch {
+	case read == 0 && fault != "":
+		return "", fault
+	case len(scrapes) == 0:
+		return "", fmt.Sprintf("there is no instance of %s", who)
+	case has == 0 && read > 0:
+		return "", fmt.Sprintf("no instance has a metric %s at %s", metric, source.Path)
+	}
+	return fmt.Sprintf("%d of %d instances of %s tell %s", has, len(scrapes), who, metric), ""
 }
