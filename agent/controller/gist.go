@@ -12,6 +12,7 @@ type gist struct {
 	managed, quiet, held, paused bool
 	state                        deployment.State // in flight, or empty
 	router                       string           // kind of its router, once it is prepared
+	edited                       bool             // it is held for an edit of its route
 	jobs                         []string         // namespace/ID of the colours' jobs
 }
 
@@ -20,6 +21,7 @@ func gistOf(rec deployment.Service, err error) gist {
 		return gist{held: true}
 	}
 	g := gist{managed: rec.Managed, quiet: quiet(rec), held: rec.Held != nil, paused: rec.Paused != nil}
+	g.edited = rec.Held != nil && rec.Held.Cause == deployment.RouteEdited
 	if rec.InFlight() {
 		g.state = rec.Deployment.State
 	}

@@ -42,6 +42,7 @@ func (t *tenure) watchRoutes(ctx context.Context, kind string) error {
 	cfg := t.c.cfg
 	return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
 		look := t.routes.look(kind, cfg.Routers[kind])
+		look.held = func(svc string) bool { return t.kept(svc).gist.edited }
 		next, err := cfg.Catalog.EachEntry(ctx, kind, index, look.known, look.see)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -66,7 +67,8 @@ type routeLook struct {
 	book     *routeBook
 	kind     string
 	router   traffic.Router
-	last     map[string]routeSeen // nil: there was no last time
+	held     func(svc string) bool // for an edit, whoever saw it
+	last     map[string]routeSeen  // nil: there was no last time
 	now      map[string]routeSeen
 	suspects []string
 	began    time.Time // the first entry was there
@@ -91,12 +93,13 @@ func (l *routeLook) known(svc string, index uint64) bool {
 	return known
 }
 
-// see takes an entry in that is not, and suspects it if it is edited or was.
+// see takes an entry in that is not, and suspects it if it is edited or was. The
+// edit may have come and gone between two looks, and only its service seen it.
 func (l *routeLook) see(e consulapi.ConfigEntry) {
 	svc := e.GetName()
 	o := l.router.Note(e)
 	l.now[svc] = routeSeen{o.Index, o.Edited}
-	if o.Edited || l.last[svc].edited {
+	if o.Edited || l.last[svc].edited || l.held(svc) {
 		l.suspects = append(l.suspects, svc)
 	}
 }
@@ -183,7 +186,11 @@ func (l *loop) routeChanged(ctx context.Context) error {
 	if held && l.rec.Held.Reason == reason {
 		return nil
 	}
-	return l.apply(ctx, nil, deployment.Event{Kind: deployment.Hold, Cause: deployment.RouteEdited, At: time.Now(), By: self, Reason: reason})
+	err = l.apply(ctx, nil, deployment.Event{Kind: deployment.Hold, Cause: deployment.RouteEdited, At: time.Now(), By: self, Reason: reason})
+	if err == nil {
+		l.t.post(l.svc, routeChanged{}) // it may have been put back before anybody knew of the hold
+	}
+	return err
 }
 
 // repair writes Teal's entries over an edit, where the policy says so.

@@ -82,11 +82,17 @@ func TestLooksAtAllEntriesRest(t *testing.T) {
 // service look at it.
 func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
 	book, router := newRouteBook(), traffic.NewServiceRouter(nil)
+	// A splitter is nothing that a router writes, and so never edited.
 	edited := func(name string, index uint64) consulapi.ConfigEntry {
 		return &consulapi.ServiceRouterConfigEntry{Kind: consulapi.ServiceRouter, Name: name, ModifyIndex: index}
 	}
+	mended := func(name string, index uint64) consulapi.ConfigEntry {
+		return &consulapi.ServiceSplitterConfigEntry{Kind: consulapi.ServiceSplitter, Name: name, ModifyIndex: index}
+	}
+	held := ""
 	look := func(entries ...consulapi.ConfigEntry) (read, suspects []string) {
 		l := book.look(consulapi.ServiceRouter, router)
+		l.held = func(svc string) bool { return svc == held }
 		for _, e := range entries {
 			if !l.known(e.GetName(), e.GetModifyIndex()) {
 				read = append(read, e.GetName())
@@ -99,12 +105,16 @@ func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
 	for _, step := range []struct {
 		entries        []consulapi.ConfigEntry
 		read, suspects string
+		held           string
 	}{
-		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 2)}, "[a b]", "[a b]"},
-		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 3)}, "[b]", "[b]"},
-		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[a]"},
-		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[]"},
+		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 2)}, "[a b]", "[a b]", ""},
+		{[]consulapi.ConfigEntry{edited("a", 1), edited("b", 3)}, "[b]", "[b]", ""},
+		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[a]", ""},
+		{[]consulapi.ConfigEntry{edited("b", 3)}, "[]", "[]", "b"},
+		{[]consulapi.ConfigEntry{mended("b", 4), mended("c", 4)}, "[b c]", "[b]", ""},
+		{[]consulapi.ConfigEntry{mended("b", 5), mended("c", 5)}, "[b c]", "[c]", "c"},
 	} {
+		held = step.held
 		read, suspects := look(step.entries...)
 		if fmt.Sprint(read) != step.read || fmt.Sprint(slices.Sorted(slices.Values(suspects))) != step.suspects {
 			t.Errorf("read %v, suspects %v; want %s and %s", read, suspects, step.read, step.suspects)
