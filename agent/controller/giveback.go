@@ -77,7 +77,7 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 		}
 		client := cfg.Nomad(slot.Region)
 		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
-			return finalUnlessAway(err)
+			return finalUnlessChanged(err)
 		}
 		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
 			return finalUnlessAway(err)

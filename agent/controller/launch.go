@@ -92,7 +92,7 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 				return err
 			}
 			if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
-				return finalUnlessAway(err)
+				return finalUnlessChanged(err)
 			}
 		}
 		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {

@@ -40,7 +40,7 @@ func (j job) retire(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			j.w.asked.Store(false) // whether it came through is Consul's health checks' to say
 		}
-		return finalUnlessAway(err)
+		return finalUnlessChanged(err)
 	})
 	if ctx.Err() != nil {
 		return
@@ -110,7 +110,7 @@ func (l *loop) stopKept(ctx context.Context) {
 				if err := l.t.term.Check(); err != nil {
 					return err
 				}
-				return finalUnlessAway(l.t.c.cfg.Nomad(slot.Region).Stop(ctx, slot.Namespace, slot.Job, false))
+				return finalUnlessChanged(l.t.c.cfg.Nomad(slot.Region).Stop(ctx, slot.Namespace, slot.Job, false))
 			})
 			if ctx.Err() != nil || lost(err) {
 				return

@@ -27,6 +27,12 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error
 // purge, already stopped is not written again: Nomad would raise its index
 // and make an evaluation each time.
 //
+// Without purge the job is registered as a stopped one, at the index that it
+// was just read at, and not deregistered: a deregistration has no index, and
+// one that arrives late, from a leader that was frozen, would stop whatever
+// runs by then. ErrConflict: it was changed in between; look again, if it still
+// is one's to stop.
+//
 // Without purge, every allocation has been told to stop when Stop returns;
 // WaitStopped waits for their end. Nomad forgets a purged job's allocations at
 // once, while their tasks are still being killed, so that nobody can wait for
@@ -37,19 +43,29 @@ func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) err
 	if err != nil || job == nil {
 		return err
 	}
-	if value(job.Stop) && !purge {
-		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
-	}
-	limited, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	eval, _, err := c.api.Jobs().Deregister(id, purge, c.writing(limited, namespace))
-	if err = op.failed(ctx, err); err != nil && !errors.Is(err, ErrNotFound) {
+	if purge {
+		limited, cancel := context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+		_, _, err := c.api.Jobs().Deregister(id, true, c.writing(limited, namespace))
+		if err = op.failed(ctx, err); errors.Is(err, ErrNotFound) {
+			return nil
+		}
 		return err
 	}
-	if purge {
-		return nil
+	if value(job.Stop) {
+		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
 	}
-	return op.failed(ctx, c.stopGroups(ctx, namespace, id, eval))
+	sub, err := c.Submission(ctx, namespace, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	stop := true
+	job.Stop = &stop
+	r, err := c.Register(ctx, job, value(job.JobModifyIndex), sub)
+	if err != nil {
+		return err
+	}
+	return op.failed(ctx, c.stopGroups(ctx, namespace, id, r.EvalID))
 }
 
 // stopGroups has a stopped job evaluated until Nomad has told all its

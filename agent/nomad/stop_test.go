@@ -2,6 +2,7 @@ package nomad
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -34,10 +35,12 @@ func TestEveryGroupIsToldToStop(t *testing.T) {
 			answer(w, map[string]any{"EvalID": "e", "JobModifyIndex": 5})
 		}
 		switch {
-		case r.Method == http.MethodDelete:
+		case r.Method == http.MethodPut && r.URL.Path == "/v1/jobs":
 			writes.Add(1)
 			job.Stop = ptr(true)
 			evaluate()
+		case strings.HasSuffix(r.URL.Path, "/submission"):
+			http.Error(w, "not found", http.StatusNotFound)
 		case strings.HasSuffix(r.URL.Path, "/evaluate"):
 			evaluate()
 		case strings.HasSuffix(r.URL.Path, "/allocations"):
@@ -61,6 +64,33 @@ func TestEveryGroupIsToldToStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	if stopped != len(allocs) || writes.Load() != 1 {
-		t.Errorf("second try: %d of %d groups, %d deregistrations", stopped, len(allocs), writes.Load())
+		t.Errorf("second try: %d of %d groups, %d writes", stopped, len(allocs), writes.Load())
+	}
+}
+
+// TestALateStopStopsNothing: a stop says as what it saw the job, and Nomad
+// refuses it once the job is another. A deregistration says nothing of the kind.
+func TestALateStopStopsNothing(t *testing.T) {
+	job := testJob()
+	job.Stop, job.JobModifyIndex = ptr(false), ptr(uint64(7))
+	nomad := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.Method == http.MethodPut && r.URL.Path == "/v1/jobs":
+			var sent api.JobRegisterRequest
+			if err := json.NewDecoder(r.Body).Decode(&sent); err != nil || !sent.EnforceIndex || sent.JobModifyIndex != 7 || sent.Job.Stop == nil || !*sent.Job.Stop {
+				t.Errorf("stopped with enforce_index %t of %d, stop %v: %v", sent.EnforceIndex, sent.JobModifyIndex, sent.Job.Stop, err)
+			}
+			// What Nomad says when somebody was faster.
+			http.Error(w, "Enforcing job modify index 7: job exists with conflicting job modify index: 9", http.StatusInternalServerError)
+		case r.Method != http.MethodGet:
+			t.Errorf("%s %s", r.Method, r.URL.Path)
+		case strings.HasSuffix(r.URL.Path, "/submission"):
+			http.Error(w, "not found", http.StatusNotFound)
+		default:
+			_ = json.NewEncoder(w).Encode(job)
+		}
+	})
+	if err := nomad.Stop(t.Context(), "shop", "api-green", false); !errors.Is(err, ErrConflict) {
+		t.Errorf("a stop of what has changed: %v", err)
 	}
 }

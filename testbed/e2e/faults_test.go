@@ -33,7 +33,20 @@ func TestKilledAtAnyWrite(t *testing.T) {
 // has led: the write changes nothing, nor does the leader.
 func TestALateWriteChangesNothing(t *testing.T) {
 	s := open(t, "late")
-	all, err := faults.FreezeAnywhere(t.Context(), s.World, "late", 2, t.Output())
+	s.freezes("late", "consul", 2)
+}
+
+// The same for what is told to Nomad: a late stop would stop whatever runs by
+// then on the colour.
+func TestALateStopChangesNothing(t *testing.T) {
+	s := open(t, "door")
+	s.freezes("door", "nomad", 2)
+}
+
+func (s *stage) freezes(name, server string, n int) {
+	t := s.t
+	t.Helper()
+	all, err := faults.FreezeAnywhere(t.Context(), s.World, name, server, n, t.Output())
 	s.must(err)
 	hit := 0
 	for _, f := range all {
@@ -45,8 +58,8 @@ func TestALateWriteChangesNothing(t *testing.T) {
 			t.Errorf("%s, frozen at %s: wrote %v; %s", f.Walk, f.Write, f.Stale, f.Broken)
 		}
 	}
-	if hit == 0 {
-		t.Error("no leader was frozen")
+	if hit != n {
+		t.Errorf("%d leaders were frozen, want %d", hit, n)
 	}
 }
 

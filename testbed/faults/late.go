@@ -32,8 +32,9 @@ type Late struct {
 // settled is how long an agent that woke up is given to do what it must not.
 const settled = 3 * time.Second
 
-// FreezeAnywhere freezes the leader at so many of its writes, evenly spread.
-func FreezeAnywhere(ctx context.Context, w *world.World, name string, most int, log io.Writer) (all []Late, err error) {
+// FreezeAnywhere freezes the leader at so many of its writes, evenly spread, to
+// servers whose names begin with server.
+func FreezeAnywhere(ctx context.Context, w *world.World, name, server string, most int, log io.Writer) (all []Late, err error) {
 	l, err := newLane(ctx, w, name, world.Service{}, log)
 	if err != nil {
 		return nil, err
@@ -50,10 +51,14 @@ func FreezeAnywhere(ctx context.Context, w *world.World, name string, most int, 
 			return nil, fmt.Errorf("%s, undisturbed: %w", walk.name, err)
 		}
 		for _, p := range found {
+			if !strings.HasPrefix(p.Name, server) {
+				continue
+			}
 			points = append(points, frozen{walk, p})
 		}
 	}
-	for i := range min(most, len(points)) {
+	most = min(most, len(points))
+	for i := range most {
 		p := points[(2*i+1)*len(points)/(2*most)]
 		late := l.freeze(ctx, p.walk, p.point)
 		all = append(all, late)
@@ -86,8 +91,10 @@ func (l *lane) led(ctx context.Context, w walk) ([]Point, error) {
 	if err := l.through(ctx, w); err != nil {
 		return nil, err
 	}
-	// That it lives is said at all times, and proves nothing here.
-	points := slices.DeleteFunc(all.points(), func(p Point) bool { return strings.Contains(p.Name, "/session/renew") })
+	// What it says of itself is said at all times, and proves nothing here.
+	points := slices.DeleteFunc(all.points(), func(p Point) bool {
+		return strings.Contains(p.Name, "/session/renew") || strings.Contains(p.Name, "/agents/")
+	})
 	l.hook(nil)
 	return points, l.down(ctx, l.first)
 }

@@ -101,7 +101,11 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 			return func() { r.AddKills(k) }, err
 		})
 		part("frozen leaders", func() (func(), error) {
-			f, err := faults.FreezeAnywhere(ctx, calm, "late", x.frozen, log)
+			f, err := faults.FreezeAnywhere(ctx, calm, "late", "", x.frozen, log)
+			return func() { r.AddFrozen(f) }, err
+		})
+		part("leaders frozen at Nomad's door", func() (func(), error) {
+			f, err := faults.FreezeAnywhere(ctx, calm, "door", "nomad", x.frozen/2, log)
 			return func() { r.AddFrozen(f) }, err
 		})
 		part("cut off", func() (func(), error) {
