@@ -304,12 +304,12 @@ func TestConsulAwayOrDenied(t *testing.T) {
 			http.Error(w, "Permission denied: token with AccessorID '0000' lacks permission 'key:read'", http.StatusForbidden)
 		}))
 		defer srv.Close()
-		teal(t, "status", "api", "-http-addr", srv.URL).want(t, exitRefused, "", `key_prefix "teal/" { policy = "read" }`)
+		teal(t, "status", "api", "-http-addr", srv.URL).want(t, exitRefused, "", `key_prefix "teal/services/api/" { policy = "read" }`)
 	})
 	t.Run("writing denied", func(t *testing.T) {
 		f := newFakeConsul(t)
 		f.deny = testKeys.Commands()
-		teal(t, "rollback", "api").want(t, exitRefused, "", `key_prefix "teal/commands/" { policy = "write" }`)
+		teal(t, "rollback", "api").want(t, exitRefused, "", `key "teal/commands/api/rollback" { policy = "write" }`)
 	})
 }
 
@@ -404,9 +404,13 @@ func TestLeaderWithoutASessionLeadsNoMore(t *testing.T) {
 
 func TestDeniedTransactionNamesTheRule(t *testing.T) {
 	// The client turns the answer to a transaction into bare text.
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			http.NotFound(w, r)
+			return
+		}
 		http.Error(w, "Permission denied: anonymous token lacks permission 'key:write'", http.StatusForbidden)
 	}))
 	defer srv.Close()
-	teal(t, "pause", "api", "-http-addr", srv.URL).want(t, exitRefused, "", `key_prefix "teal/commands/" { policy = "write" }`)
+	teal(t, "pause", "api", "-http-addr", srv.URL).want(t, exitRefused, "", `key "teal/commands/api/pause" { policy = "write" }`)
 }

@@ -29,6 +29,10 @@ func (m *meta) send(s *store, svc string, verb kv.Verb, c kv.Command) (kv.Result
 		return kv.Result{}, err
 	}
 	key := s.keys.Command(svc, verb)
+	// Who may not see the answer must not find that out after the deed.
+	if _, _, err := s.get(ctx, s.keys.Result(svc, verb), 0); err != nil {
+		return kv.Result{}, m.late(err, key)
+	}
 	index, err := m.put(ctx, s, svc, verb, value)
 	if err != nil {
 		return kv.Result{}, err

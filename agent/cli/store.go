@@ -50,11 +50,18 @@ func (s *store) get(ctx context.Context, key string, index uint64) (*api.KVPair,
 }
 
 func (s *store) list(ctx context.Context, prefix string) (api.KVPairs, error) {
-	pairs, _, err := s.kv.List(prefix, s.query(ctx, 0))
+	pairs, _, err := s.listed(ctx, prefix)
+	return pairs, err
+}
+
+// listed also says whether there is more that the token may not see: Consul
+// leaves it out without an error.
+func (s *store) listed(ctx context.Context, prefix string) (pairs api.KVPairs, hidden bool, err error) {
+	pairs, meta, err := s.kv.List(prefix, s.query(ctx, 0))
 	if err != nil {
-		return nil, s.explain(err, "read", prefix)
+		return nil, false, s.explain(err, "read", prefix)
 	}
-	return pairs, nil
+	return pairs, meta.ResultsFilteredByACLs, nil
 }
 
 // services names every service that has keys, and blocks like get.
@@ -62,6 +69,9 @@ func (s *store) services(ctx context.Context, index uint64) ([]string, uint64, e
 	keys, meta, err := s.kv.Keys(s.keys.Services(), "/", s.query(ctx, index))
 	if err != nil {
 		return nil, 0, s.explain(err, "read", s.keys.Services())
+	}
+	if len(keys) == 0 && meta.ResultsFilteredByACLs {
+		return nil, 0, s.deny("read", s.keys.Services())
 	}
 	var names []string
 	for _, k := range keys {
@@ -138,7 +148,10 @@ func (s *store) leader(ctx context.Context) (string, error) {
 // agents reads what each agent says of itself. An entry that cannot be read
 // is left out: it is not the reader's to judge.
 func (s *store) agents(ctx context.Context) ([]kv.AgentInfo, error) {
-	pairs, err := s.list(ctx, s.keys.Agents())
+	pairs, hidden, err := s.listed(ctx, s.keys.Agents())
+	if err == nil && hidden && len(pairs) == 0 {
+		err = s.deny("read", s.keys.Agents())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -118,11 +118,24 @@ func answered(err error) (status int, body string) {
 }
 
 func (s *store) deny(access, key string) error {
-	prefix, policy := s.keys.Prefix(), "read"
-	if access == "write" {
-		prefix, policy = s.keys.Commands(), "write"
+	return denied{fmt.Sprintf("Consul's ACLs do not allow to %s %s. The token needs:\n\n    %s\n\nCONSUL_HTTP_TOKEN, -token or -token-file give the token.", access, key, s.rule(access, key))}
+}
+
+// rule is what docs/acl.md gives for a key: what is only read of a service
+// goes together.
+func (s *store) rule(access, key string) string {
+	for _, part := range []string{s.keys.Services(), s.keys.Prefix() + "results/"} {
+		if rest, ok := strings.CutPrefix(key, part); ok {
+			if svc, _, ok := strings.Cut(rest, "/"); ok {
+				key = part + svc + "/"
+			}
+		}
 	}
-	return denied{fmt.Sprintf("Consul's ACLs do not allow to %s %s. The token needs:\n\n    key_prefix %q { policy = %q }\n\nCONSUL_HTTP_TOKEN, -token or -token-file give the token.", access, key, prefix, policy)}
+	resource := "key"
+	if strings.HasSuffix(key, "/") {
+		resource = "key_prefix"
+	}
+	return fmt.Sprintf("%s %q { policy = %q }", resource, key, access)
 }
 
 // explainTxn does the same for a transaction that was not applied. It is nil

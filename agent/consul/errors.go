@@ -34,7 +34,7 @@ var (
 type Rule struct{ Resource, Name, Access string }
 
 func (r Rule) String() string {
-	if r.Name == "" {
+	if r.Name == "" && !strings.HasSuffix(r.Resource, "_prefix") { // operator, mesh and the like have no names
 		return fmt.Sprintf(`%s = "%s"`, r.Resource, r.Access)
 	}
 	return fmt.Sprintf(`%s %q { policy = "%s" }`, r.Resource, r.Name, r.Access)
@@ -100,7 +100,10 @@ func wrap(ctx context.Context, op string, rule *Rule, err error) error {
 	var status api.StatusError
 	var network net.Error
 	var dial *url.Error
+	var own *Error
 	switch {
+	case errors.As(err, &own) && own.Op == op:
+		return err
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrInvalid), errors.Is(err, ErrForbidden):
 		return fmt.Errorf("%s: %w", op, err)
 	case context.Cause(ctx) == errBound:

@@ -186,3 +186,21 @@ func TestFailuresAreCounted(t *testing.T) {
 		t.Errorf("a request that its caller gave up is counted: %q", got)
 	}
 }
+
+// A rule is written as it stands in a policy, with an empty name where the
+// resource has one.
+func TestRulesAreWrittenAsInPolicies(t *testing.T) {
+	for rule, want := range map[Rule]string{
+		{"key", "teal/leader", "write"}: `key "teal/leader" { policy = "write" }`,
+		{"node_prefix", "", "read"}:     `node_prefix "" { policy = "read" }`,
+		{"operator", "", "write"}:       `operator = "write"`,
+	} {
+		if got := rule.String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	denied := filtered("read instances", Rule{"node_prefix", "", "read"}, &api.QueryMeta{ResultsFilteredByACLs: true})
+	if got := wrap(t.Context(), "read instances", nil, denied).Error(); strings.Count(got, "read instances") != 1 || !strings.Contains(got, `node_prefix "" { policy = "read" }`) {
+		t.Error(got)
+	}
+}

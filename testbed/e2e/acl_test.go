@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,6 +30,35 @@ func (s *stage) documented(heading, service string) string {
 	return strings.NewReplacer(`"teal/`, `"`+s.Keys.Prefix(), `/api/`, `/`+service+`/`, `"api"`, `"`+service+`"`).Replace(rules)
 }
 
+// rule is one of a policy's rules: its resource and name, and its text.
+type rule struct{ resource, name, text string }
+
+// rulesOf takes a policy of Consul's apart.
+func (s *stage) rulesOf(policy string) []rule {
+	s.t.Helper()
+	var all []rule
+	for _, m := range consulRule.FindAllStringSubmatch(policy, -1) {
+		all = append(all, rule{resource: m[1], name: m[2], text: m[0]})
+	}
+	if len(all) == 0 || len(all) != strings.Count(policy, "policy = ") {
+		s.t.Fatalf("%d rules found in:\n%s", len(all), policy)
+	}
+	return all
+}
+
+var consulRule = regexp.MustCompile(`(?m)^(\w+) "([^"]*)" \{\n +policy = "\w+"\n\}\n`)
+
+// rules replaces those of a Consul policy.
+func (s *stage) rules(name, rules string) {
+	s.t.Helper()
+	acl := s.ConsulClient().ACL()
+	policy, _, err := acl.PolicyReadByName(name, nil)
+	s.must(err)
+	policy.Rules = rules
+	_, _, err = acl.PolicyUpdate(policy, nil)
+	s.must(err)
+}
+
 // token makes a Consul token with rules.
 func (s *stage) token(name, rules string) string {
 	s.t.Helper()
@@ -48,7 +78,7 @@ func (s *stage) token(name, rules string) string {
 // Under ACLs that deny by default the documented rules are enough for each
 // role, and what one may not do is refused with the rule that is missing.
 func TestLeastPrivilege(t *testing.T) {
-	s := openAlone(t, "acl", cluster.Options{ACL: true})
+	s := openAlone(t, "acl", cluster.Options{ACL: true, NomadACL: true, TLS: true})
 	as := func(token string, code int, args ...string) world.Ran {
 		t.Helper()
 		ran, err := s.CLIWith(s.soon(), []string{"CONSUL_HTTP_TOKEN=" + token}, args...)
@@ -64,7 +94,8 @@ func TestLeastPrivilege(t *testing.T) {
 	pipeline := s.token("pipeline", s.documented("Pipeline", "acl"))
 	nobody := s.token("nobody", "")
 
-	s.agentWith("a", world.AgentOptions{Env: []string{"CONSUL_HTTP_TOKEN=" + agent}})
+	s.nomadRules("agent", s.documented("Agent, in Nomad", "acl"))
+	s.agentWith("a", world.AgentOptions{Env: []string{"CONSUL_HTTP_TOKEN=" + agent, "NOMAD_TOKEN=" + s.nomadToken("agent")}})
 	v := world.Service{Name: "acl", Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls("acl", world.TrafficOptions{})
@@ -110,11 +141,6 @@ func TestMissingRuleIsNamed(t *testing.T) {
 			t.Errorf("written all the same: %+v", entry)
 		}
 	}
-	acl := s.ConsulClient().ACL()
-	policy, _, err := acl.PolicyReadByName("agent", nil)
-	s.must(err)
-	policy.Rules = rules
-	_, _, err = acl.PolicyUpdate(policy, nil)
-	s.must(err)
+	s.rules("agent", rules)
 	s.teal(0, "deploy", "rule")
 }

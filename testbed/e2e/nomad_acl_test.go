@@ -20,9 +20,14 @@ func (s *stage) nomadRules(name, rules string) {
 
 func (s *stage) nomadToken(policies ...string) string {
 	s.t.Helper()
+	return s.nomadACLToken(policies...).SecretID
+}
+
+func (s *stage) nomadACLToken(policies ...string) *nomadapi.ACLToken {
+	s.t.Helper()
 	token, _, err := s.NomadClient().ACLTokens().Create(&nomadapi.ACLToken{Type: "client", Policies: policies}, nil)
 	s.must(err)
-	return token.SecretID
+	return token
 }
 
 // Under Nomad's ACLs the documented rules are enough for an agent, from the
