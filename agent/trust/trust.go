@@ -68,7 +68,7 @@ func (s *Settings) Advice(err error) string {
 		return fmt.Sprintf("%s does not speak TLS at this address: %s must name the port where it does, or begin with http://", s.Server, s.Address)
 	case says("Client sent an HTTP request to an HTTPS server"):
 		return fmt.Sprintf("%s speaks TLS at this address: %s must begin with https://", s.Server, s.Address)
-	case s.HTTPS && !s.answered.Load() && says("connection reset by peer", "broken pipe"):
+	case s.HTTPS && !s.answered.Load() && says("connection reset by peer", "broken pipe", "client conn could not be established"):
 		// The alert is lost when the server closes while the request comes in.
 		// Of a server that has answered before, it was but a connection.
 		if s.Certificate {

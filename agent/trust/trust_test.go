@@ -77,7 +77,7 @@ func TestAdvice(t *testing.T) {
 	if got := settings(false).Advice(expired); !strings.Contains(got, "not valid now") {
 		t.Errorf("%v: %q", expired, got)
 	}
-	reset := errors.New("read: connection reset by peer")
+	reset := errors.New("http2: client conn could not be established")
 	for shown, want := range map[bool]string{false: "perhaps Consul wants", true: "perhaps Consul does not accept"} {
 		s := settings(shown)
 		if got := s.Advice(reset); !strings.Contains(got, want) {

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	consulapi "github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/testbed/cluster"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+// Who may read everything and write nothing changes nothing: not through the
+// keys, not through the entries, and not through the agent's surface.
+func TestStrangersChangeNothing(t *testing.T) {
+	s := openAlone(t, "alien", cluster.Options{ACL: true})
+	a := s.agent("a")
+	v := world.Service{Name: "alien", Version: "1.0.0"}
+	s.begin(v)
+	v.Version, v.Approval = "2.0.0", "required = true"
+	s.write(v)
+	waiting := s.comes("alien", "2.0.0", deployment.Approving)
+	stranger, err := consulapi.NewClient(&consulapi.Config{Address: s.Consul[0].HTTP, Token: s.token("stranger",
+		`key_prefix "" { policy = "read" } service_prefix "" { policy = "read" } node_prefix "" { policy = "read" } session_prefix "" { policy = "write" }`)})
+	s.must(err)
+	keys, _, err := s.ConsulClient().KV().List(s.Keys.Prefix(), nil)
+	s.must(err)
+	session, _, err := stranger.Session().Create(&consulapi.SessionEntry{Name: "stranger"}, nil)
+	s.must(err)
+
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "Permission denied") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	attempt := []string{s.Keys.Prefix(), s.Keys.Worker("alien", deployment.Blue, "x"), s.Keys.Results("alien") + "x", s.Keys.Agent("x")}
+	for _, verb := range kv.Verbs {
+		attempt = append(attempt, s.Keys.Command("alien", verb))
+	}
+	for _, pair := range keys {
+		attempt = append(attempt, pair.Key)
+	}
+	for _, key := range attempt {
+		pair := &consulapi.KVPair{Key: key, Value: []byte("green"), Session: session}
+		_, err := stranger.KV().Put(pair, nil)
+		refused("put "+key, err)
+		_, err = stranger.KV().Delete(key, nil)
+		refused("delete "+key, err)
+		_, _, err = stranger.KV().Acquire(pair, nil)
+		refused("acquire "+key, err)
+		ok, answer, _, err := stranger.Txn().Txn(consulapi.TxnOps{{KV: &consulapi.KVTxnOp{Verb: consulapi.KVSet, Key: key}}}, nil)
+		if err != nil || ok || len(answer.Errors) == 0 || !strings.Contains(answer.Errors[0].What, "Permission denied") {
+			t.Errorf("set %s in a transaction: %t %+v %v", key, ok, answer, err)
+		}
+	}
+	_, err = stranger.KV().DeleteTree(s.Keys.Prefix(), nil)
+	refused("delete all", err)
+	_, _, err = stranger.ConfigEntries().Set(&consulapi.ServiceRouterConfigEntry{Kind: consulapi.ServiceRouter, Name: "alien"}, nil)
+	refused("write the router", err)
+	_, err = stranger.ConfigEntries().Delete(consulapi.ServiceRouter, "alien", nil)
+	refused("delete the router", err)
+	refused("register an instance", stranger.Agent().ServiceRegister(&consulapi.AgentServiceRegistration{Name: "alien", Meta: map[string]string{"teal_colour": "green"}}))
+
+	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"} {
+		for _, path := range []string{"/v1/status", "/v1/health", "/v1/metrics", "/", "/v1/commands/alien/approve", "/v1/../v1/status?approve=1"} {
+			request, err := http.NewRequestWithContext(s.soon(), method, "http://"+a.HTTP+path, strings.NewReader(strings.Repeat("x", 1<<20)))
+			s.must(err)
+			response, err := http.DefaultTransport.RoundTrip(request)
+			if err != nil {
+				continue // closed in its face
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			if response.StatusCode < 400 {
+				t.Errorf("%s %s is answered %d", method, path, response.StatusCode)
+			}
+		}
+	}
+	// A header without an end does not hold a connection, nor many the surface.
+	var slow []net.Conn
+	for range 80 {
+		conn, err := net.Dial("tcp", a.HTTP)
+		s.must(err)
+		slow = append(slow, conn)
+		fmt.Fprint(conn, "GET /v1/health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	}
+	if status, _, err := a.Health(s.soon()); err != nil || status != http.StatusOK {
+		t.Errorf("beside slow clients: %d, %v", status, err)
+	}
+	for _, conn := range slow {
+		_, _ = io.Copy(io.Discard, conn) // until the agent closes it
+		conn.Close()
+	}
+	fat, err := http.NewRequestWithContext(s.soon(), http.MethodGet, "http://"+a.HTTP+"/v1/health", nil)
+	s.must(err)
+	fat.Header.Set("X-Fat", strings.Repeat("x", 1<<20))
+	if response, err := http.DefaultTransport.RoundTrip(fat); err == nil {
+		response.Body.Close()
+		if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("a header of a megabyte: %d", response.StatusCode)
+		}
+	}
+
+	if d := s.comes("alien", "2.0.0", deployment.Approving); d.ID != waiting.ID || d.Approval != nil {
+		t.Errorf("it has become %+v", d)
+	}
+	if now, _, err := s.ConsulClient().KV().List(s.Keys.Prefix(), nil); err != nil || len(now) != len(keys) {
+		t.Errorf("%d keys, there were %d: %v", len(now), len(keys), err)
+	}
+	s.teal(0, "approve", "alien")
+	s.ends("alien", "2.0.0", deployment.Succeeded)
+}
+
+// Tokens in files are rotated while the agent runs: the old ones are gone from
+// the servers, and the next release is made with the new ones.
+func TestTokensRotate(t *testing.T) {
+	s := openAlone(t, "turn", cluster.Options{ACL: true, NomadACL: true})
+	s.nomadRules("agent", s.documented("Agent, in Nomad", "turn"))
+	first := s.token("first", s.documented("Agent, in Consul", "turn"))
+	firstOfNomad := s.nomadACLToken("agent")
+	s.must(s.WriteFile("consul.token", first))
+	s.must(s.WriteFile("nomad.token", firstOfNomad.SecretID+"\n"))
+	s.must(s.Edit("config.hcl", "token_file      = null  # CONSUL", fmt.Sprintf("token_file      = %q  # CONSUL", s.Dir+"/consul.token")))
+	s.must(s.Edit("config.hcl", "token_file      = null  # a file", fmt.Sprintf("token_file      = %q  # a file", s.Dir+"/nomad.token")))
+	a := s.agentWith("a", world.AgentOptions{Env: []string{"CONSUL_HTTP_TOKEN=", "NOMAD_TOKEN="}})
+	v := world.Service{Name: "turn", Version: "1.0.0", Watch: -1, Soak: -1}
+	s.begin(v)
+	pid := a.PID()
+
+	second := s.token("second", s.documented("Agent, in Consul", "turn"))
+	secondOfNomad := s.nomadACLToken("agent")
+	s.must(s.WriteFile("consul.token", second))
+	s.must(s.WriteFile("nomad.token", secondOfNomad.SecretID))
+	// Consul destroys the sessions of nobody, but answers the old token no more.
+	tokens, _, err := s.ConsulClient().ACL().TokenList(nil)
+	s.must(err)
+	for _, token := range tokens {
+		if len(token.Policies) == 1 && token.Policies[0].Name == "first" {
+			_, err := s.ConsulClient().ACL().TokenDelete(token.AccessorID, nil)
+			s.must(err)
+		}
+	}
+	_, err = s.NomadClient().ACLTokens().Delete(firstOfNomad.AccessorID, nil)
+	s.must(err)
+	s.must(cluster.Await(s.soon(), func(ctx context.Context) error {
+		status, h, err := a.Health(ctx)
+		if err == nil && (status != http.StatusOK || !h.Leading) {
+			err = fmt.Errorf("health answers %d: %+v", status, h)
+		}
+		return err
+	}))
+	v.Version = "2.0.0"
+	s.write(v)
+	s.ends("turn", "2.0.0", deployment.Succeeded)
+	if a.PID() != pid {
+		t.Errorf("process %d, it was %d", a.PID(), pid)
+	}
+}
