@@ -10,6 +10,9 @@ KILLS   ?= 0
 IDLE    ?= 5m
 SCALE   ?=
 FUZZTIME ?= 1m
+SEEDS   ?= 1000
+SEED    ?=
+FROM    ?= 0
 
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
@@ -64,6 +67,13 @@ judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
 faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write
 	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS)
 
+.PHONY: simulate
+simulate: build/tools/simulate ## Play SEEDS schedules of faults from FROM on, or SEED=n alone and tell its history
+	@cd agent/controller && GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1 GOGC=off $(CURDIR)/build/tools/simulate \
+		-test.run '^TestSimulate$$' -test.v -test.timeout 0 $(if $(SEED),\
+		-simulate.from $(SEED) -simulate.seeds 1 -simulate.tell $(CURDIR)/build/simulate.txt && cat $(CURDIR)/build/simulate.txt,\
+		-simulate.from $(FROM) -simulate.seeds $(SEEDS) -simulate.o $(CURDIR)/build/simulate.json)
+
 .PHONY: servers
 servers: ## Make sure that a Consul and a Nomad are there
 	cd testbed && $(GO) run ./cmd/servers
@@ -88,6 +98,12 @@ unit:
 
 build/tools/staticcheck: testbed/tools/go.mod
 	cd testbed/tools && $(GO) build -o $(CURDIR)/$@ honnef.co/go/tools/cmd/staticcheck
+
+# The simulation has a runtime that does the same thing twice; see testbed/replay.
+.PHONY: build/tools/simulate
+build/tools/simulate:
+	@cd testbed && $(GO) run ./cmd/replay $(CURDIR)/build/replay >/dev/null
+	@$(GO) test -c -tags replay -overlay build/replay/overlay.json -o $@ ./agent/controller
 
 # Go knows best whether these are up to date.
 .PHONY: build/tools/demo build/tools/bench build/tools/faults build/tools/scale

@@ -375,6 +375,8 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 		case colour == rec.Active:
 			why = "it serves"
 		case !rec.InFlight():
+		case d.State == deployment.CuttingOver && colour == d.To && d.Forced != nil && how == "registered":
+			// Forced to a candidate at the moment at which it is registered.
 		case d.State == deployment.CuttingOver && colour == d.To:
 			why = "traffic is on its way to it"
 		case (d.State == deployment.CuttingOver || d.State == deployment.Watching || d.State == deployment.Soaking || d.State == deployment.RollingBack) && colour == d.From:

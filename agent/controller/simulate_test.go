@@ -28,7 +28,6 @@ var (
 	simulateSteps = flag.Int("simulate.steps", 30, "things that happen in one schedule")
 	simulateTell  = flag.String("simulate.tell", "", "write the last schedule's history to this file, whether it breaks or not, and shrink nothing")
 	simulateOut   = flag.String("simulate.o", "", "write the figures to this file")
-	simulateEdges = flag.Bool("simulate.edges", false, "fail when an edge of the step table was not reached")
 	simulateFirst = flag.Bool("simulate.first", false, "end at the first break, and do not shrink it")
 )
 
@@ -71,7 +70,8 @@ func TestSimulate(t *testing.T) {
 	}
 	r := s.report(time.Since(began), *simulateFrom+*simulateSeeds)
 	t.Log(r)
-	if missing := s.tally.missing(); *simulateEdges && len(missing) > 0 {
+	// So many reach every edge, in any order of goroutines.
+	if missing := s.tally.missing(); *simulateSeeds >= 3000 && len(missing) > 0 {
 		t.Errorf("edges of the step table that no schedule took: %s", strings.Join(missing, ", "))
 	}
 }
