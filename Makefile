@@ -102,8 +102,8 @@ build/tools/staticcheck: testbed/tools/go.mod
 # The simulation has a runtime that does the same thing twice; see testbed/replay.
 .PHONY: build/tools/simulate
 build/tools/simulate:
-	@cd testbed && $(GO) run ./cmd/replay $(CURDIR)/build/replay >/dev/null
-	@$(GO) test -c -tags replay -overlay build/replay/overlay.json -o $@ ./agent/controller
+	@cd testbed && $(GO) run ./cmd/replay $(CURDIR)/build/_replay >/dev/null
+	@$(GO) test -c -tags replay -overlay build/_replay/overlay.json -o $@ ./agent/controller
 
 # Go knows best whether these are up to date.
 .PHONY: build/tools/demo build/tools/bench build/tools/faults build/tools/scale
