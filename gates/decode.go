@@ -86,6 +86,9 @@ func DecodeNamed(block *hcl.Block, eval *hcl.EvalContext) (Named, hcl.Diagnostic
 	gate, diags := kind(rest, eval)
 	d.Append(diags)
 	n.Gate = gate
+	if long, ok := gate.(interface{ lasts() time.Duration }); ok && long.lasts() >= n.Timeout {
+		d.Errorf("timeout", "Timeout too short", "One look takes %s and is ended after %s (timeout).", long.lasts(), n.Timeout)
+	}
 	return n, d.Diagnostics()
 }
 

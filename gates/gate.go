@@ -109,6 +109,7 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 // from the defaults of all.
 var own = map[string]Named{
 	"exec":      {Attempts: 1, Interval: time.Second, Timeout: time.Minute, Deadline: 10 * time.Minute},
+	"load":      {Attempts: 1, Interval: 10 * time.Second, Timeout: 5 * time.Minute, Deadline: 15 * time.Minute},
 	"nomad-job": {Attempts: 1, Interval: 10 * time.Second, Timeout: 10 * time.Minute, Deadline: 30 * time.Minute},
 }
 
@@ -117,6 +118,7 @@ var Kinds = map[string]Kind{
 	"exec":       decodeExec,
 	"http":       decodeHTTP,
 	"http-json":  decodeHTTPJSON,
+	"load":       decodeLoad,
 	"metrics":    decodeMetrics,
 	"prometheus": decodePrometheus,
 	"nomad-job":  decodeNomadJob,

@@ -24,7 +24,7 @@ type documented struct {
 
 var (
 	heading = regexp.MustCompile("^##+ (.*)$")
-	row     = regexp.MustCompile("^\\| `([a-z_]+)` \\| (`(.*?)`|required|none) \\|")
+	row     = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| (`(.*?)`|required|none) \\|")
 )
 
 func readDocs(t *testing.T) map[string]documented {
@@ -69,6 +69,7 @@ var needed = map[string]string{
 	`gate "http-json".url`: `"http://p"`, `gate "http-json".path`: "\"a\"\nabove = 1",
 	`gate "metrics".metric`: "\"up\"\nabove = 1",
 	`gate "exec".command`:   `["/bin/true"]`,
+	`gate "load".rate`:      `50`,
 }
 
 // chosen are lines for sections of which one argument or another is needed.

@@ -32,4 +32,14 @@ service "api" {
     command = ["/bin/sh", "-ec", "curl --fail --silent http://$TEAL_ADDRESS/health"]
     env     = { TRIES = "3" }
   }
+
+  # What it bears: ten minutes of traffic in one.
+  gate "load" "rush-hour" {
+    rate     = 400
+    ramp     = "10s"
+    duration = "1m"
+    paths    = ["/", "/version"]
+    errors   = 0.001
+    p99      = "250ms"
+  }
 }

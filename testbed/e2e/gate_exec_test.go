@@ -51,7 +51,7 @@ func TestGateExec(t *testing.T) {
 		t.Errorf("the evidence is %+v", g)
 	}
 
-	v.Version, v.Gates = "4.0.0", script("echo no licence is free; exit 75", "timeout = \"1s\"\n deadline = \"2s\"")
+	v.Version, v.Gates = "4.0.0", script("echo no licence is free; exit 75", "timeout = \"10s\"\n deadline = \"11s\"")
 	s.write(v)
 	rec = s.record("gex1", "that it is held", func(r deployment.Service) bool {
 		return r.Held != nil && r.Deployment.Candidate.Version == "4.0.0"

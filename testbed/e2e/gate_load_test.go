@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+func loadGate(body string) string {
+	return fmt.Sprintf("gate \"load\" \"rush\" {\n  duration = \"2s\"\n  paths = [\"/version\"]\n%s\n}", body)
+}
+
+// A load decides by its limits, and says nothing when it could not be sent.
+func TestGateLoad(t *testing.T) {
+	s := open(t, "gload")
+	s.agent("a")
+	v := world.Service{Name: "gload", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls("gload", world.TrafficOptions{})
+
+	v.Version, v.Gates = "2.0.0", loadGate("rate = 50\nramp = \"1s\"\np99 = \"8s\"\nerrors = 0")
+	s.write(v)
+	g := gateOf(s.ends("gload", "2.0.0", deployment.Succeeded), "rush")
+	if n, err := strconv.Atoi(g.Figures["requests"]); err != nil || n < 90 || g.Figures["errors"] != "0.00 %" || g.Figures["p99"] == "" {
+		t.Errorf("the evidence is %+v", g)
+	}
+
+	v.Version, v.Fault, v.Gates = "3.0.0", "errors:0.5", loadGate("rate = 50\nerrors = 0.1")
+	s.write(v)
+	d := s.ends("gload", "3.0.0", deployment.Failed)
+	s.says(d.Reason, "rush", "requests failed, more than 10.00 %", "status 500")
+
+	// More than one machine can send.
+	v.Version, v.Fault, v.Gates = "4.0.0", "", loadGate("rate = 20000\nerrors = 1\ntimeout = \"30s\"\ndeadline = \"31s\"\ninterval = \"30s\"")
+	s.write(v)
+	rec := s.record("gload", "that it is held", func(r deployment.Service) bool { return r.Held != nil })
+	s.says(rec.Held.Reason, "rush", "of 20000 requests a second could be sent")
+	if rec.Slots[rec.Active].Version != "2.0.0" {
+		t.Errorf("%s serves", rec.Slots[rec.Active].Version)
+	}
+	c.answers("2.0.0", 20)
+	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["4.0.0"] != 0 {
+		t.Errorf("what did not pass has served: %s", n)
+	}
+}
