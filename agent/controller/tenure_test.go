@@ -5,13 +5,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 
+	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/consul/consultest"
+	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/traffic"
 )
@@ -120,4 +123,50 @@ func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
 			t.Errorf("read %v, suspects %v; want %s and %s", read, suspects, step.read, step.suspects)
 		}
 	}
+}
+
+// Entries cannot be followed for a while, and an edit is found only because the
+// service looks by itself. Somebody puts it back while the hold is being saved,
+// and the first look after it finds nothing wrong: the hold is lifted all the
+// same.
+func TestEditPutBackBeforeTheHold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `"1m"`, `"10h"`, 1))
+		w.state("2.0.0", deployment.Soaking)
+		w.agents[0].stop()
+		was, err := w.people.Entry(w.Context(), consulapi.ServiceRouter, "api")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back atomic.Bool
+		var writes atomic.Int32 // since the edit: the resume's, then the hold's
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			switch {
+			case c.Agent != "agent-2":
+			case c.Op == "Entries" && !back.Load():
+				f.Before = consul.ErrUnavailable
+			case c.Write && c.Key == w.keys.State("api") && w.hasRoute("/admin") && writes.Add(1) == 2:
+				now, _ := w.people.Entry(w.Context(), consulapi.ServiceRouter, "api")
+				mended := *was.(*consulapi.ServiceRouterConfigEntry)
+				mended.Meta = now.GetMeta()
+				if ok, err := w.people.SetEntry(w.Context(), &mended, now.GetModifyIndex()); !ok || err != nil {
+					t.Errorf("put back: %v, %v", ok, err)
+				}
+				back.Store(true)
+				f.Delay = 8 * time.Second
+			}
+			return f
+		})
+		w.agent("agent-2")
+		time.Sleep(5 * time.Second) // it follows Nomad's events
+		w.ordinary("9.9.9")
+		w.until(time.Minute, "held for the job", func(r deployment.Service) bool { return r.Held != nil && r.Held.Cause == deployment.JobEdited })
+		w.addRoute("/admin")
+		w.obeyed(kv.Resume, "")
+		time.Sleep(time.Minute)
+		if rec := w.record(); rec.Held != nil || !back.Load() {
+			t.Errorf("held %+v, put back %v", rec.Held, back.Load())
+		}
+	})
 }
