@@ -130,7 +130,11 @@ func (t *tenure) load(ctx context.Context, set *policy.Set) error {
 		if err != nil {
 			return err
 		}
-		err = store.GetEach(ctx, keys.States(folders), func(p *consulapi.KVPair) {
+		missing := slices.DeleteFunc(keys.States(folders), func(key string) bool {
+			svc, _ := keys.SplitState(key)
+			return t.kept(svc).index > 0 // by an earlier try
+		})
+		err = store.GetEach(ctx, missing, func(p *consulapi.KVPair) {
 			svc, _ := keys.SplitState(p.Key)
 			st := stored{raw: p.Value, index: p.ModifyIndex}
 			rec, err := decodeRecord(svc, st)

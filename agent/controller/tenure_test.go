@@ -170,3 +170,37 @@ func TestEditPutBackBeforeTheHold(t *testing.T) {
 		}
 	})
 }
+
+// Reading the records fails half-way, and goes on where it was.
+func TestRecordsAreReadOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.agents[0].stop()
+		for i := range 8 {
+			if err := w.people.Put(w.Context(), w.keys.State(fmt.Sprintf("idle-%d", i)), []byte(`{"format":1,"active":"blue"}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		read := map[string]int{}
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Op != "GetEach" {
+				return f
+			}
+			if read[c.Key]++; c.Key == w.keys.State("idle-5") && read[c.Key] < 3 {
+				f.Before = consul.ErrUnavailable
+			}
+			return f
+		})
+		w.agent("agent-2")
+		w.obeyed(kv.Pause, "")
+		time.Sleep(10 * time.Second)
+		for key, n := range read {
+			if want := map[bool]int{true: 3, false: 1}[key == w.keys.State("idle-5")]; n != want {
+				t.Errorf("%s was read %d times, want %d", key, n, want)
+			}
+		}
+		if len(read) < 8 {
+			t.Errorf("read: %v", read)
+		}
+	})
+}
