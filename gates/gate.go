@@ -50,6 +50,9 @@ type Target struct {
 	// Expected is how many instances the jobspec asks for.
 	Expected int
 
+	// Read gives the value of a key in Consul, nil when there is none.
+	Read func(ctx context.Context, key string) ([]byte, error)
+
 	// Jobs runs test jobs in Nomad, for the gates that need them.
 	Jobs Jobs
 	// MayExec says that the agent's config allows commands on its machine.
@@ -109,6 +112,7 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 // from the defaults of all.
 var own = map[string]Named{
 	"exec":      {Attempts: 1, Interval: time.Second, Timeout: time.Minute, Deadline: 10 * time.Minute},
+	"kv":        {Attempts: 1, Interval: time.Second, Timeout: DefaultTimeout, Deadline: time.Hour},
 	"load":      {Attempts: 1, Interval: 10 * time.Second, Timeout: 5 * time.Minute, Deadline: 15 * time.Minute},
 	"nomad-job": {Attempts: 1, Interval: 10 * time.Second, Timeout: 10 * time.Minute, Deadline: 30 * time.Minute},
 }
@@ -118,6 +122,7 @@ var Kinds = map[string]Kind{
 	"exec":       decodeExec,
 	"http":       decodeHTTP,
 	"http-json":  decodeHTTPJSON,
+	"kv":         decodeKV,
 	"load":       decodeLoad,
 	"metrics":    decodeMetrics,
 	"prometheus": decodePrometheus,

@@ -36,7 +36,7 @@ func (j job) gate(ctx context.Context) {
 	jobs := j.testJobs(ctx)
 	target := func(context.Context) (gates.Target, error) {
 		t, err := j.target()
-		t.Jobs, t.MayExec = jobs, j.l.t.c.cfg.MayExec
+		t.Jobs, t.MayExec, t.Read = jobs, j.l.t.c.cfg.MayExec, j.read
 		return t, err
 	}
 	out, err := gates.Run(ctx, list, target, progress)
@@ -59,6 +59,18 @@ func (j job) gate(ctx context.Context) {
 		// Unknown is neither pass nor fail: say so, and ask again on resume.
 		j.say(deployment.Event{Kind: deployment.Hold, Reason: out.Reason + "; teal resume asks again, teal abort gives up"})
 	}
+}
+
+// read gives the value of a key in Consul, nil when there is none.
+func (j job) read(ctx context.Context, key string) ([]byte, error) {
+	pair, _, err := j.l.t.c.cfg.Store.Get(ctx, key, 0)
+	if err != nil || pair == nil {
+		return nil, err
+	}
+	if pair.Value == nil {
+		return []byte{}, nil
+	}
+	return pair.Value, nil
 }
 
 // target is the candidate as it is now.

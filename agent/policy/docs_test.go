@@ -69,6 +69,7 @@ var needed = map[string]string{
 	`gate "http-json".url`: `"http://p"`, `gate "http-json".path`: "\"a\"\nabove = 1",
 	`gate "metrics".metric`: "\"up\"\nabove = 1",
 	`gate "exec".command`:   `["/bin/true"]`,
+	`gate "kv".key`:         `"verdicts/{hash}"`,
 	`gate "load".rate`:      `50`,
 }
 

@@ -42,4 +42,9 @@ service "api" {
     errors   = 0.001
     p99      = "250ms"
   }
+
+  # Another system has the last word, about exactly this version and policy.
+  gate "kv" "audit" {
+    key = "verdicts/{service}/{hash}"
+  }
 }
