@@ -67,6 +67,9 @@ type Outbox struct {
 	mu   sync.Mutex
 	owed map[string]*owed // by key
 	full bool             // said that there is no room
+	// told are the keys that were read at the term's beginning and are taken off
+	// since. A save of that moment may be among them, and be announced only now.
+	told map[string]bool
 	wake map[string]chan struct{}
 
 	// writing is held while a key is written, so that two receivers' answers to
@@ -78,6 +81,8 @@ type Outbox struct {
 type owed struct {
 	Notice
 	To []string `json:"owed_to"`
+
+	read bool // from Consul, at the term's beginning
 }
 
 // New makes an outbox. It does no I/O and starts nothing.
@@ -131,20 +136,20 @@ func (o *Outbox) drop(w owed) {
 // Saved says that those writes were made.
 func (o *Outbox) Saved(ops consulapi.KVTxnOps) {
 	for _, op := range ops {
-		o.take(op.Key, op.Value)
+		o.take(op.Key, op.Value, false)
 	}
 }
 
 // take puts a notice among those that are owed.
-func (o *Outbox) take(key string, value []byte) {
-	var w owed
+func (o *Outbox) take(key string, value []byte, read bool) {
+	w := owed{read: read}
 	if err := json.Unmarshal(value, &w); err != nil || w.ID == "" || len(w.To) == 0 {
 		o.cfg.Log.Warn("notice in Consul cannot be read and is left there", "key", key)
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, there := o.owed[key]; there {
+	if _, there := o.owed[key]; there || o.told[key] {
 		return
 	}
 	o.owed[key] = &w
@@ -161,14 +166,14 @@ func (o *Outbox) take(key string, value []byte) {
 // saved from now on. The function that it returns does it, until its context ends.
 func (o *Outbox) Term(fence consul.Fence) func(ctx context.Context) error {
 	o.mu.Lock()
-	o.owed, o.full = map[string]*owed{}, false
+	o.owed, o.full, o.told = map[string]*owed{}, false, map[string]bool{}
 	for _, r := range o.cfg.Receivers {
 		o.wake[r.Name] = make(chan struct{}, 1)
 	}
 	o.mu.Unlock()
 	return func(ctx context.Context) error {
 		defer o.cfg.Meter.NoticesWaiting(0)
-		if err := o.load(ctx); err != nil {
+		if err := o.load(ctx); err != nil { // first, so that all is told in order
 			return ended(ctx, err)
 		}
 		g, ctx := errgroup.WithContext(ctx)
@@ -193,7 +198,7 @@ func (o *Outbox) load(ctx context.Context) error {
 	return o.insist(ctx, "read the notices", func() error {
 		pairs, _, err := o.cfg.Store.List(ctx, o.cfg.Keys.Notices(), 0)
 		for _, p := range pairs {
-			o.take(p.Key, p.Value)
+			o.take(p.Key, p.Value, true)
 		}
 		return err
 	})
@@ -294,6 +299,9 @@ func (o *Outbox) settle(ctx context.Context, fence consul.Fence, key string, nam
 	} else {
 		delete(o.owed, key)
 		o.full = false
+		if w.read {
+			o.told[key] = true
+		}
 	}
 	o.cfg.Meter.NoticesWaiting(len(o.owed))
 	o.mu.Unlock()

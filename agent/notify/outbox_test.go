@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,7 +91,10 @@ type office struct {
 }
 
 // leads begins a term with receivers of these names.
-func (w *town) leads(names ...string) *office {
+func (w *town) leads(names ...string) *office { w.Helper(); return w.leadsFor(time.Hour, names...) }
+
+// leadsFor is leads with receivers that are tried for so long.
+func (w *town) leadsFor(giveUp time.Duration, names ...string) *office {
 	w.Helper()
 	w.terms++
 	id, err := w.client.NewSession(w.Context(), &consulapi.SessionEntry{Name: fmt.Sprint("term ", w.terms), Behavior: "release", TTL: "24h"})
@@ -103,7 +107,7 @@ func (w *town) leads(names ...string) *office {
 	o := &office{w: w, fence: consul.Fence{LeaderKey: w.keys.Leader(), Session: id}}
 	var rs []Receiver
 	for _, name := range names {
-		rs = append(rs, Receiver{Kind: "webhook", Name: name, Severity: Info, Timeout: 10 * time.Second, GiveUp: time.Hour, Sender: w.ears[name]})
+		rs = append(rs, Receiver{Kind: "webhook", Name: name, Severity: Info, Timeout: 10 * time.Second, GiveUp: giveUp, Sender: w.ears[name]})
 	}
 	o.box = New(Config{Receivers: rs, Keys: w.keys, Store: w.client, Meter: w, Log: hclog.New(&hclog.LoggerOptions{Output: w})})
 	run := o.box.Term(o.fence)
@@ -216,16 +220,17 @@ func TestToldButNotNoted(t *testing.T) {
 func TestNotedOnceConsulIsBack(t *testing.T) {
 	inTown(t, func(w *town) {
 		o := w.leads("chat")
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		w.consul.Intercept(func(c consultest.Call) consultest.Fault {
-			if away && c.Op == "Txn" && w.ears["chat"].told() != "" {
+			if away.Load() && c.Op == "Txn" && w.ears["chat"].told() != "" {
 				return consultest.Fault{Before: consul.ErrUnavailable}
 			}
 			return consultest.Fault{}
 		})
 		o.happens("d1")
 		time.Sleep(time.Minute)
-		away = false
+		away.Store(false)
 		time.Sleep(time.Minute)
 		if w.ears["chat"].told() != "d1 started" || w.left() != 0 {
 			t.Errorf("told %q, %d left", w.ears["chat"].told(), w.left())
@@ -353,6 +358,44 @@ func TestReceiverThatIsGone(t *testing.T) {
 			t.Errorf("%d left, chat was told %q", w.left(), w.ears["chat"].told())
 		}
 		second.end()
+	})
+}
+
+// What is saved while a term begins may be read from Consul, and told, before the
+// save itself is announced. It is told once.
+func TestReadBeforeItWasAnnounced(t *testing.T) {
+	inTown(t, func(w *town) {
+		o := w.leads("chat")
+		after := deployment.Service{Name: "api", Deployment: &deployment.Deployment{ID: "d1", State: deployment.Preparing}}
+		ops := o.box.Owed(deployment.Service{Name: "api"}, after, deployment.Event{Kind: deployment.Begin, At: time.Now()})
+		o.end()
+		if err := w.client.Put(context.Background(), ops[0].Key, ops[0].Value); err != nil {
+			t.Fatal(err)
+		}
+		o = w.leads("chat")
+		time.Sleep(time.Second)
+		o.box.Saved(ops)
+		time.Sleep(time.Second)
+		if got := w.ears["chat"].told(); got != "d1 started" || w.left() != 0 {
+			t.Errorf("told %q, %d left", got, w.left())
+		}
+		o.end()
+	})
+}
+
+// One that this agent does know is tried for as long as its block says.
+func TestGiveUpIsTheBlocksToSay(t *testing.T) {
+	inTown(t, func(w *town) {
+		w.ears["chat"].set(errors.New("away"), false)
+		o := w.leadsFor(5*time.Hour, "chat")
+		o.happens("d1")
+		time.Sleep(3 * time.Hour)
+		w.ears["chat"].set(nil, false)
+		time.Sleep(5 * time.Minute)
+		if w.ears["chat"].told() != "d1 started" || w.left() != 0 {
+			t.Errorf("told %q, %d left", w.ears["chat"].told(), w.left())
+		}
+		o.end()
 	})
 }
 
