@@ -114,6 +114,7 @@ var own = map[string]Named{
 	"exec":      {Attempts: 1, Interval: time.Second, Timeout: time.Minute, Deadline: 10 * time.Minute},
 	"kv":        {Attempts: 1, Interval: time.Second, Timeout: DefaultTimeout, Deadline: time.Hour},
 	"load":      {Attempts: 1, Interval: 10 * time.Second, Timeout: 5 * time.Minute, Deadline: 15 * time.Minute},
+	"window":    {Attempts: 1, Interval: 10 * time.Second, Timeout: DefaultTimeout, Deadline: 7 * 24 * time.Hour},
 	"nomad-job": {Attempts: 1, Interval: 10 * time.Second, Timeout: 10 * time.Minute, Deadline: 30 * time.Minute},
 }
 
@@ -127,4 +128,5 @@ var Kinds = map[string]Kind{
 	"metrics":    decodeMetrics,
 	"prometheus": decodePrometheus,
 	"nomad-job":  decodeNomadJob,
+	"window":     decodeWindow,
 }
