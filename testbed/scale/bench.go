@@ -107,6 +107,10 @@ func (b *Bench) lay(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// The jobs follow the traffic; copies of a handover would not be idle.
+	if _, err := b.site.AwaitRecord(ctx, b.pop.model.Name, func(r deployment.Service) bool { return !r.Jobs.Moving() }); err != nil {
+		return err
+	}
 	if err := b.end(ctx, first); err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (b *Bench) untouched(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !rec.Managed || !rec.Active.Valid() || rec.InFlight() || rec.Held != nil || rec.Paused != nil || rec.Problem != nil {
+		if !rec.Managed || !rec.Active.Valid() || rec.InFlight() || rec.Jobs.Moving() || rec.Held != nil || rec.Paused != nil || rec.Problem != nil {
 			return fmt.Errorf("%s should be idle and is not: %+v", rec.Name, rec)
 		}
 	}
