@@ -11,6 +11,7 @@ import (
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
+	nomadapi "github.com/hashicorp/nomad/api"
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/cluster"
@@ -40,6 +41,9 @@ func (s *stage) bids(ctx context.Context, args ...string) error {
 	}
 	return errors.New(ran.String())
 }
+
+// verdicts is where docs/acl.md has the keys of kv triggers.
+const verdicts = "verdicts/"
 
 // Each rule of an agent is missed by name when it is not there: the log or
 // the record has it, the release goes nowhere and traffic neither, and once
@@ -122,8 +126,8 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 	}
 	n := 1
 	for _, r := range s.rulesOf(inConsul) {
-		if r.resource == "service_prefix" {
-			continue // for people's own routes; see below
+		if r.resource == "service_prefix" || r.name == verdicts {
+			continue // for people's own routes and for kv triggers; see below
 		}
 		n++
 		message := map[string]string{
@@ -171,21 +175,26 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 	if _, err := a.Terminate(s.soon()); err != nil {
 		t.Fatal(err)
 	}
+	_, err := s.NomadClient().Namespaces().Register(&nomadapi.Namespace{Name: "elsewhere"}, nil) // else there is but one to read
+	s.must(err)
 	s.nomadRules("agent", ownOnly)
-	readsServices := ""
+	var readsServices, readsVerdicts string
 	for _, r := range s.rulesOf(inConsul) {
-		if r.resource == "service_prefix" {
+		switch {
+		case r.resource == "service_prefix":
 			readsServices = lacking(inConsul, r)
+		case r.name == verdicts:
+			readsVerdicts = lacking(inConsul, r)
 		}
 	}
-	if readsServices == "" {
-		t.Fatalf("docs/acl.md has no service_prefix:\n%s", inConsul)
+	if readsServices == "" || readsVerdicts == "" {
+		t.Fatalf("docs/acl.md has no service_prefix, or no %s:\n%s", verdicts, inConsul)
 	}
 	// The second service is the one whose routes lead to somebody else's.
 	also := strings.NewReplacer(`service "each"`, `service "each-2"`)
 	s.rules("agent", also.Replace(readsServices))
 	s.http("each-2")
-	_, _, err := s.ConsulClient().ConfigEntries().Set(&consulapi.ServiceRouterConfigEntry{
+	_, _, err = s.ConsulClient().ConfigEntries().Set(&consulapi.ServiceRouterConfigEntry{
 		Kind: consulapi.ServiceRouter, Name: "each-2", Routes: []consulapi.ServiceRoute{{
 			Match:       &consulapi.ServiceRouteMatch{HTTP: &consulapi.ServiceRouteHTTPMatch{PathPrefix: "/other"}},
 			Destination: &consulapi.ServiceRouteDestination{Service: "other"},
@@ -214,6 +223,17 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 	s.rules("agent", also.Replace(inConsul))
 	s.teal(0, "deploy", "each-2")
 	s.ends("each-2", "1.0.0", deployment.Succeeded)
+
+	// A verdict that may not be read is none: the watch is held, and says why.
+	s.rules("agent", also.Replace(readsVerdicts))
+	key := verdicts + "2.0.0"
+	s.must(s.Put(s.soon(), key, "yes"))
+	s.write(world.Service{Name: "each-2", Version: "2.0.0", Watch: time.Second, Soak: -1,
+		Triggers: fmt.Sprintf("trigger \"kv\" \"verdict\" {\n  key = \"%s{version}\"\n}", verdicts)})
+	rec = s.record("each-2", "that it holds", func(r deployment.Service) bool { return r.Held != nil })
+	s.says(rec.Held.Reason, fmt.Sprintf(`key %q { policy = "read" }`, key))
+	s.rules("agent", also.Replace(inConsul))
+	s.ends("each-2", "2.0.0", deployment.Succeeded)
 }
 
 // Each rule of those who command is missed by name, and before anything is
