@@ -400,8 +400,8 @@ func (c *chaos) converges() {
 			c.give(kv.Resume)
 		case rec.InFlight() && rec.Deployment.State == deployment.Approving:
 			c.give(kv.Approve)
-		case !rec.InFlight() && rec.Queued == nil:
-			c.give(kv.Deploy)
+		case !rec.InFlight() && rec.Queued == nil: // somebody may have deployed another version by its variable
+			_ = c.people.Put(c.Context(), c.keys.Command("api", kv.Deploy), []byte(`{"vars":{"version":"5.0.0"}}`))
 		}
 		c.heal()
 	}

@@ -81,6 +81,10 @@ var happenings = []happening{
 
 	{"Consul away", 1, func(c *chaos) { c.away("Consul", c.consul.SetAway) }},
 	{"Nomad away", 1, func(c *chaos) { c.away("Nomad", c.world.nomad.SetAway) }},
+	{"Nomad away and a rollback meanwhile", 1, func(c *chaos) {
+		c.away("Nomad", c.world.nomad.SetAway)
+		c.later(time.Duration(c.dice.IntN(120))*time.Second, func() { c.give(kv.Rollback) })
+	}},
 	{"Consul stopped and resumed", 1, func(c *chaos) {
 		d := time.Duration(1+c.dice.IntN(40)) * time.Second
 		c.say("Consul is stopped for %s", d)

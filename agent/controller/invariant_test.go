@@ -370,7 +370,7 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 		d := rec.Deployment
 		why := ""
 		switch {
-		case colour == rec.Active && small && !rec.InFlight() && x.tally != nil:
+		case colour == rec.Active && small && (!rec.InFlight() || d.State.BeforeCutover()) && x.tally != nil:
 			// Somebody made it greater by hand; the edited policy says its size.
 		case colour == rec.Active:
 			why = "it serves"

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	simulateSeeds = flag.Uint64("simulate.seeds", 150, "how many schedules TestSimulate plays")
+	simulateSeeds = flag.Uint64("simulate.seeds", 100, "how many schedules TestSimulate plays")
 	simulateFrom  = flag.Uint64("simulate.from", 0, "the seed of the first")
 	simulateSteps = flag.Int("simulate.steps", 30, "things that happen in one schedule")
 	simulateTell  = flag.String("simulate.tell", "", "write the last schedule's history to this file, whether it breaks or not, and shrink nothing")

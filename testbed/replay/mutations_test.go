@@ -21,12 +21,12 @@ var mutations = []struct {
 	found string // what the break says
 	patch Patch
 }{
-	{"fencing", 11, 200, "wrote .* while .* led", Patch{"agent/consul/fence.go", []Edit{{
+	{"fencing", 0, 200, "wrote .* while .* led", Patch{"agent/consul/fence.go", []Edit{{
 		"Verb: api.KVCheckSession, Key: fence.LeaderKey, Session: fence.Session",
 		"Verb: api.KVGet, Key: fence.LeaderKey"}}}},
 
 	{"save before act", 0, 200, "without a record|no cutover to it was decided|it serves|nothing is being released", Patch{"agent/controller/save.go", []Edit{{
-		"	if err := l.save(ctx, next, ended, dropped, more); err != nil {\n",
+		"	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {\n",
 		`	if was := l.rec; stateOf(was) != stateOf(next) {
 		l.work.stop()
 		l.work, l.rec = nil, next
@@ -35,24 +35,24 @@ var mutations = []struct {
 		l.ensureWork(ctx)
 		l.rec = was
 	}
-	if err := l.save(ctx, next, ended, dropped, more); err != nil {
+	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {
 `}}}},
 
 	{"handover through none", 0, 200, "the jobs went from|still does", Patch{"agent/deployment/step.go", []Edit{{
 		"	s.Jobs.Owner = None\n}\n",
 		"	s.Jobs.Owner, s.Jobs.Target = to, \"\"\n}\n"}}}},
 
-	{"health re-check at cutover", 140, 1000, "has had no passing instance", Patch{"agent/controller/moving.go", []Edit{{
+	{"health re-check at cutover", 0, 1000, "has had no passing instance", Patch{"agent/controller/moving.go", []Edit{{
 		"		if !m.Rollback && j.d.Forced == nil {\n",
 		"		if false {\n"}}}},
 
-	{"join before campaign", 12, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
+	{"join before campaign", 0, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
 		"	err := work(term, Term{\n",
 		"	var err error\n	gone := make(chan error, 1)\n	go func() { gone <- work(term, Term{\n"}, {
 		"		lease: o.lease,\n	})\n	close(returned)\n",
 		"		lease: o.lease,\n	}) }()\n	select {\n	case err = <-gone:\n	case <-term.Done():\n	}\n	close(returned)\n"}}}},
 
-	{"refusing a cutover that arrives late", 1000, 4000, "no cutover to it was decided", Patch{"agent/controller/moving.go", []Edit{{
+	{"refusing a cutover that arrives late", 0, 5000, "no cutover to it was decided", Patch{"agent/controller/moving.go", []Edit{{
 		"	if err := j.refuseLate(ctx, o); err != nil {\n",
 		"	if err := error(nil); err != nil {\n"}}}},
 }

@@ -46,7 +46,7 @@ func TestAPatchThatDoesNotFitIsRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a.go"), []byte("package a // b\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, old := range []string{"c", "a"} { // not there, there more than once
+	for _, old := range []string{"nowhere", "a"} { // not there, there more than once
 		if err := Overlay(dir, dir, []Patch{{"a.go", []Edit{{old, "x"}}}}, map[string]string{}); err == nil {
 			t.Errorf("%q was replaced", old)
 		}
