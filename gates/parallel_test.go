@@ -85,9 +85,9 @@ func TestAnEditVoidsAGroup(t *testing.T) {
 			}
 			return now, nil
 		}
-		out, err := gates.Run(t.Context(), inGroup(1, named("?"), named("~")), target, nil)
-		if !errors.Is(err, gates.ErrChanged) || out.Verdict == gates.Pass {
-			t.Errorf("got %+v, %v", out, err)
+		out, err := gates.Run(t.Context(), inGroup(1, named("?"), named("~", timeout(time.Hour), deadline(2*time.Hour))), target, nil)
+		if took := time.Since(began); !errors.Is(err, gates.ErrChanged) || out.Verdict == gates.Pass || took != 3*time.Second {
+			t.Errorf("got %+v, %v after %s", out, err, took)
 		}
 	})
 }
