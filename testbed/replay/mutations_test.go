@@ -51,10 +51,6 @@ var mutations = []struct {
 		"	var err error\n	gone := make(chan error, 1)\n	go func() { gone <- work(term, Term{\n"}, {
 		"		lease: o.lease,\n	})\n	close(returned)\n",
 		"		lease: o.lease,\n	}) }()\n	select {\n	case err = <-gone:\n	case <-term.Done():\n	}\n	close(returned)\n"}}}},
-
-	{"refusing a cutover that arrives late", 0, 5000, "no cutover to it was decided", Patch{"agent/controller/moving.go", []Edit{{
-		"	if err := j.refuseLate(ctx, o); err != nil {\n",
-		"	if err := error(nil); err != nil {\n"}}}},
 }
 
 // product is the root of the module under test.
