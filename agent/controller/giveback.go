@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,7 +57,14 @@ func (l *loop) giveBack(ctx context.Context, c command) error {
 			if l.policy() != nil {
 				say += ". Its policy is still there: an edit of it, or teal deploy, would take the service over again"
 			}
-			return l.apply(ctx, l.consume(c, kv.Result{Accepted: true, Reason: say}), events...)
+			err := l.apply(ctx, l.consume(c, kv.Result{Accepted: true, Reason: say}), events...)
+			if errors.Is(err, consul.ErrConflict) {
+				if there, gone := l.stands(ctx, c); !there && gone == nil && l.broken == nil && l.rec.Managed {
+					// Withdrawn when its entries were given back already.
+					return l.apply(ctx, nil, events...)
+				}
+			}
+			return err
 		}
 	})
 	return nil

@@ -1,13 +1,19 @@
 package controller
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
 	"testing/synctest"
+	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 
+	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -121,4 +127,29 @@ func (w *world) tell(ev deployment.Event) {
 	t.mu.Unlock()
 	t.post("api", report{from: work, events: []deployment.Event{ev}})
 	synctest.Wait()
+}
+
+// Somebody withdraws a release of the service when its entries are given back
+// already: what is done is saved, instead of a hold that nobody can lift.
+func TestReleaseWithdrawnHalfWay(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		var once sync.Once
+		w.consul.Observe(func(c consultest.Change) {
+			w.witness.sees(c)
+			if c.Of == consultest.Entries && strings.HasPrefix(c.Key, consulapi.ServiceDefaults) && c.Entry == nil {
+				once.Do(func() {
+					go func() { _ = w.people.Delete(context.Background(), w.keys.Command("api", kv.Release)) }()
+				})
+			}
+		})
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Agent == "agent-1" && c.Op == "Txn" && !w.hasRoute("/") && w.routed() == deployment.None {
+				f.Delay = time.Second // it is withdrawn meanwhile
+			}
+			return f
+		})
+		w.put(kv.Release, "")
+		w.until(time.Minute, "given back", func(r deployment.Service) bool { return !r.Managed })
+	})
 }
