@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	consulapi "github.com/hashicorp/consul/api"
+
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -250,5 +252,35 @@ func TestRollbackWhileThePreviousColourIsBeingStopped(t *testing.T) {
 		w.obeyed(kv.Rollback, `{"force":true}`)
 		w.until(time.Minute, "back", func(r deployment.Service) bool { return r.Active == deployment.Blue })
 		w.serves(deployment.Blue)
+	})
+}
+
+// The leader died in the middle of giving a service back, and whoever asked for
+// it gave up: the entries are gone, the record does not know. Giving it back
+// again is the way out, and from there everything begins anew.
+func TestGivenBackByHalfIsGivenBackAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver, consulapi.ServiceDefaults} {
+			e, err := w.people.Entry(w.Context(), kind, "api")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e == nil {
+				continue
+			}
+			if ok, err := w.people.DeleteEntry(w.Context(), kind, "api", e.GetModifyIndex()); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		w.refused(kv.Resume, "", "protocol")
+		w.obeyed(kv.Release, "")
+		if rec := w.record(); rec.Managed || rec.Held != nil {
+			t.Errorf("not given back: %s", gistForPeople(rec))
+		}
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.serves(deployment.Green)
 	})
 }
