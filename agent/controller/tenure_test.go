@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -181,11 +182,14 @@ func TestRecordsAreReadOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		var mu sync.Mutex
 		read := map[string]int{}
 		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
 			if c.Op != "GetEach" {
 				return f
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if read[c.Key]++; c.Key == w.keys.State("idle-5") && read[c.Key] < 3 {
 				f.Before = consul.ErrUnavailable
 			}
@@ -194,6 +198,8 @@ func TestRecordsAreReadOnce(t *testing.T) {
 		w.agent("agent-2")
 		w.obeyed(kv.Pause, "")
 		time.Sleep(10 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
 		for key, n := range read {
 			if want := map[bool]int{true: 3, false: 1}[key == w.keys.State("idle-5")]; n != want {
 				t.Errorf("%s was read %d times, want %d", key, n, want)
