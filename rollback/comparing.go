@@ -86,6 +86,7 @@ func (j *comparingJudge) inSequence() Judgement {
 	out.Figures["limit"], out.Figures["evidence"], out.Figures["proof"] = j.bar.all, odds, math.Exp(proof)
 	out.Figures["spread"] = j.past.Spread.factor(j.bar.share, 0)
 	out.Figures["watched_requests"] = j.sequence.requests
+	out.Doubt = weight >= misgiving
 	switch {
 	case j.blind(&out):
 		return out

@@ -96,6 +96,9 @@ type Judgement struct {
 	Verdict Verdict
 	Reason  string
 	Figures map[string]float64
+	// Doubt says that what was seen so far speaks against the colour and is no
+	// proof yet. It is not bad, but a watch must not end well with it.
+	Doubt bool
 }
 
 // Judge follows one watch. It is made anew for each watch and fed every

@@ -13,6 +13,10 @@ var proof = math.Log(1 / alphaWatch)
 // doubt is the evidence from which on all is no longer well.
 var doubt = math.Log(10)
 
+// misgiving is the evidence with which a watch must not end well: a version that
+// is as good as the one before leaves it sooner or later, a bad one does not.
+var misgiving = math.Log(3)
+
 // maxInstances bounds how many instances are judged by themselves.
 const maxInstances = 1000
 

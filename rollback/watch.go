@@ -20,6 +20,9 @@ type Decision struct {
 	// Hold says that the policy wants a person to look: a trigger has not known for
 	// too long.
 	Hold bool
+	// Doubt says that what a trigger saw speaks against the colour, and is no proof
+	// yet: a watch goes on until it is, or is outweighed.
+	Doubt bool
 }
 
 // Watch follows the active colour for a time with a set of triggers. It is used
@@ -118,6 +121,7 @@ func (w *Watch) Observe(o Observation) Decision {
 			all.Verdict = Unknown
 			unknown = append(unknown, fmt.Sprintf("%s: %s", t.name, j.Reason))
 		}
+		all.Doubt = all.Doubt || j.Doubt
 		t.note(j.Verdict, o.At)
 		if d := w.impatient(t, j, t.blind(j.Verdict, o.At)); d != nil && blind == nil {
 			blind = d
@@ -147,7 +151,9 @@ func (w *Watch) Observe(o Observation) Decision {
 // watch's length is the policy's; to ask for sight at its very end would let a
 // metrics endpoint that stumbles in the last second stop a release that was
 // seen to be good, and would prove no more than the sight a second earlier did.
-// The reason of the last decision says what was not seen at the end.
+// The reason of the last decision says what was not seen at the end. To have
+// seen something that speaks against the colour is another matter: see
+// Decision.Doubt.
 func (w *Watch) NeverFine() []string {
 	var names []string
 	for _, t := range w.judged {

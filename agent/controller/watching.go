@@ -66,7 +66,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, within boun
 	began := time.Now()
 	over := time.NewTimer(time.Until(end))
 	defer over.Stop()
-	ended := false
+	var ended time.Time
 	var asked, warned, lost told
 	scrapes := make(chan map[string][]rollback.Scrape)
 	beside.Go(func() { j.scrapeEvery(ctx, interval, sources(triggers), scrapes) })
@@ -91,11 +91,11 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, within boun
 				j.say(deployment.Event{Kind: deployment.Hold, Figures: figures(verdict.Figures),
 					Reason: fmt.Sprintf("trigger %s: %s; teal resume goes on all the same, teal rollback goes back", verdict.Trigger, verdict.Reason)})
 			}
-			if n, enough := w.Enough(within.early, seen.At); enough && !ended {
-				ended = true
+			if n, enough := w.Enough(within.early, seen.At); enough && ended.IsZero() {
+				ended = time.Now()
 				verdict.Reason = fmt.Sprintf("early, for all was well for %s and over %.0f requests: %s", within.early.After, n, verdict.Reason)
 			}
-			if ended && j.mayEnd(w, verdict, good, time.Since(began), &asked) {
+			if !ended.IsZero() && j.mayEnd(w, verdict, good, time.Since(began), time.Since(ended), &asked) {
 				return
 			}
 		}
@@ -109,7 +109,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, within boun
 		case h := <-answers:
 			said = gathered(said, h)
 		case <-over.C:
-			ended = true
+			ended = time.Now()
 		}
 	}
 }
@@ -139,10 +139,15 @@ func (j job) scrapeEvery(ctx context.Context, interval time.Duration, from map[r
 // take to see that all is well before it holds for want of that.
 const firstSight = 10 * time.Second
 
+// doubtAtMost is how much longer than it was to last a watch may go on because
+// of what speaks against the version, before a person is asked.
+const doubtAtMost = 2 * time.Minute
+
 // mayEnd reports the good end, unless something forbids it: a pause, a hold,
-// or a trigger that never had enough to go by. Unknown is not a pass, and while
-// a person is asked the watch goes on.
-func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched time.Duration, said *told) bool {
+// a trigger that never had enough to go by, or one that saw what speaks against
+// the version. Unknown is not a pass, and while a person is asked the watch goes
+// on.
+func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched, over time.Duration, said *told) bool {
 	if j.now().Blocked() != nil {
 		return false
 	}
@@ -160,8 +165,28 @@ func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deploymen
 	if verdict.Verdict == rollback.Bad {
 		return false
 	}
+	if verdict.Doubt {
+		j.doubts(verdict, good, over, said)
+		return false
+	}
 	j.say(deployment.Event{Kind: good, Reason: verdict.Reason, Figures: figures(verdict.Figures)})
 	return true
+}
+
+// doubts says why a watch goes on, and after a while asks a person.
+func (j job) doubts(verdict rollback.Decision, good deployment.Kind, over time.Duration, said *told) {
+	if over < doubtAtMost {
+		if said.anew("doubt", true) {
+			j.say(deployment.Event{Kind: deployment.Note, Figures: figures(verdict.Figures), Reason: fmt.Sprintf(
+				"the watch goes on for %s at most, for what was seen speaks against %s and is no proof yet: %s", doubtAtMost, named(j.d.Candidate), verdict.Reason)})
+		}
+		return
+	}
+	if said.anew("long doubt", j.now().Held != nil) {
+		j.say(deployment.Event{Kind: deployment.Hold, OnResume: good, Figures: figures(verdict.Figures), Reason: fmt.Sprintf(
+			"the watch is over and what was seen speaks against %s, without being proof: %s; teal resume accepts it as it is, teal rollback goes back",
+			named(j.d.Candidate), verdict.Reason)})
+	}
 }
 
 // takeBack reports a bad verdict. Going back to a colour without a passing
