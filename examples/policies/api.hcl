@@ -34,6 +34,11 @@ service "api" {
     # Judged against the previous version, by a test made for looking all the
     # time: see docs/judgement.md.
     trigger "errors" "http-5xx" {}
+
+    # What is plainly broken needs no comparison, and is seen sooner.
+    trigger "errors" "broken" {
+      above = 0.1
+    }
   }
 
   soak {
