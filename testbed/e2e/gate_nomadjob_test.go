@@ -147,9 +147,12 @@ func TestGateNomadJobEndsWithItsRelease(t *testing.T) {
 	v.Version, v.Gates = "2.0.0", s.suite("gnj3", "sleep 600", "")
 	s.write(v)
 	s.suiteRuns("gnj3")
-	if ran := s.teal(0, "status", "gnj3"); !strings.Contains(ran.Out, "gnj3-e2e-teal-") {
-		t.Errorf("status does not show the job that runs:\n%s", ran.Out)
-	}
+	s.must(cluster.Await(s.soon(), func(context.Context) error { // the record follows the job by a moment
+		if ran := s.teal(0, "status", "gnj3"); !strings.Contains(ran.Out, "gnj3-e2e-teal-") {
+			return fmt.Errorf("status does not show the job that runs:\n%s", ran.Out)
+		}
+		return nil
+	}))
 	s.teal(0, "abort", "gnj3")
 	s.ends("gnj3", "2.0.0", deployment.Aborted)
 	s.suitesEnd("gnj3")
