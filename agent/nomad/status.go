@@ -9,6 +9,9 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
+// jobDead is what Nomad says of a job that it has nothing left to do for.
+const jobDead = "dead"
+
 // JobStatus is how a job's present version does.
 type JobStatus struct {
 	Exists  bool
@@ -102,7 +105,7 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 	}
 	s := JobStatus{
 		Exists: true, Stopped: value(job.Stop), Version: value(job.Version), Index: value(job.JobModifyIndex),
-		Placement: waiting(evals), Over: value(job.Status) == "dead",
+		Placement: waiting(evals), Over: value(job.Status) == jobDead,
 	}
 	for _, g := range job.TaskGroups {
 		s.Desired += value(g.Count)

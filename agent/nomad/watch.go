@@ -85,9 +85,28 @@ func (w *jobWatch) status(ctx context.Context) (s JobStatus, ready bool, err err
 	if err != nil {
 		return s, false, err
 	}
+	if job != nil && value(job.Status) == jobDead {
+		return w.ended(ctx, job)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return Status(job, w.allocs, w.rollout, w.evals), true, nil
+}
+
+// ended is the status of a job that nothing is left to do of. How its
+// allocations came to their end is read after that was seen: what the blocking
+// query last found may still say that they run, and a test that passed would be
+// told from that as one that never came to a good end.
+func (w *jobWatch) ended(ctx context.Context, job *api.Job) (JobStatus, bool, error) {
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	allocs, _, err := w.c.api.Jobs().Allocations(w.id, false, w.c.reading(limited, w.namespace))
+	if err != nil {
+		return JobStatus{}, false, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return Status(job, allocs, w.rollout, w.evals), true, nil
 }
 
 func (w *jobWatch) allocations(ctx context.Context) error {
