@@ -2,12 +2,12 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/cluster"
 	"github.com/tealdeploy/teal/testbed/world"
@@ -93,13 +93,13 @@ func TestTLSMistakesAreNamed(t *testing.T) {
 			env = []string{"CONSUL_HTTP_ADDR=" + s.Consul[0].HTTP, "NOMAD_ADDR=http://" + s.Nomad.HTTP}
 		}
 		ofNomad := strings.NewReplacer("CONSUL_HTTP_ADDR", "NOMAD_ADDR", "CONSUL", "NOMAD")
-		says := func(what, text string, replace *strings.Replacer) {
-			t.Helper()
+		says := func(what, text string, replace *strings.Replacer) error {
 			for _, w := range c.words {
 				if w = replace.Replace(w); !strings.Contains(text, w) {
-					t.Errorf("%s, %s: %q is not said in:\n%s", name, what, w, text)
+					return fmt.Errorf("%s, %s: %q is not said in:\n%s", name, what, w, text)
 				}
 			}
+			return nil
 		}
 		asIs := strings.NewReplacer()
 		run := func(args ...string) string {
@@ -110,29 +110,21 @@ func TestTLSMistakesAreNamed(t *testing.T) {
 			}
 			return ran.Err
 		}
-		says("status", run("status"), asIs)
-		says("approve", run("approve", "tlsbad"), asIs)
-		says("init", run("init", "tlsbad"), ofNomad)
+		s.must(says("status", run("status"), asIs))
+		s.must(says("approve", run("approve", "tlsbad"), asIs))
+		s.must(says("init", run("init", "tlsbad"), ofNomad))
 
 		a := s.agentWith(name, world.AgentOptions{Env: env, LogLevel: "info"})
-		var h api.Health
 		s.must(cluster.Await(s.soon(), func(ctx context.Context) error {
-			status, now, err := a.Health(ctx)
-			if h = now; err == nil && (status != 503 || h.Nomad == "") {
-				err = fmt.Errorf("health answers %d: %+v", status, h)
+			status, h, err := a.Health(ctx)
+			if err == nil && status != 503 {
+				err = fmt.Errorf("%s: health answers %d: %+v", name, status, h)
 			}
-			return err
+			return errors.Join(err, says("health of Consul", h.Consul, asIs), says("health of Nomad", h.Nomad, ofNomad))
 		}))
-		says("health of Consul", h.Consul, asIs)
-		says("health of Nomad", h.Nomad, ofNomad)
 		s.must(cluster.Await(s.soon(), func(context.Context) error {
 			log := a.Tail(20)
-			for _, w := range c.words {
-				if !strings.Contains(log, w) || !strings.Contains(log, ofNomad.Replace(w)) {
-					return fmt.Errorf("%s: the log does not say %q:\n%s", name, w, log)
-				}
-			}
-			return nil
+			return errors.Join(says("the log", log, asIs), says("the log", log, ofNomad))
 		}))
 		if err := a.Kill(); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tealdeploy/teal/testbed/cluster"
 )
 
 // Service is a service as its operator describes it: a policy, and the
@@ -157,5 +159,15 @@ func (s *Site) RunPlain(ctx context.Context, v Service) error {
 	if err != nil {
 		return err
 	}
-	return s.AwaitInstances(ctx, v.Name, func(all []Instance) bool { return Passing(all, "") == v.Count })
+	if err := s.AwaitInstances(ctx, v.Name, func(all []Instance) bool { return Passing(all, "") == v.Count }); err != nil {
+		return err
+	}
+	// Nomad's servers hear a moment later than Consul that an instance runs.
+	return cluster.Await(ctx, func(ctx context.Context) error {
+		running, err := s.Running(ctx, v.Name)
+		if err == nil && len(running) < v.Count {
+			err = fmt.Errorf("%d of %d allocations of %s run", len(running), v.Count, v.Name)
+		}
+		return err
+	})
 }
