@@ -159,7 +159,8 @@ func (s *Site) RunPlain(ctx context.Context, v Service) error {
 	if err != nil {
 		return err
 	}
-	if err := s.AwaitInstances(ctx, v.Name, func(all []Instance) bool { return Passing(all, "") == v.Count }); err != nil {
+	err = s.AwaitInstances(ctx, v.Name, func(all []Instance) bool { return Passing(all, "") == v.Count })
+	if err != nil || v.Jobspec != "" { // which names its job as it likes
 		return err
 	}
 	// Nomad's servers hear a moment later than Consul that an instance runs.
