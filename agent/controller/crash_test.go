@@ -112,38 +112,70 @@ func releaseAndRollBack(w *world) {
 	w.jobs(deployment.Blue)
 }
 
+// replaceTheAdopted is two releases, of which the second takes the place of the
+// job that was adopted.
+func replaceTheAdopted(w *world) {
+	w.Helper()
+	w.ordinary("1.0.0")
+	w.policy("1.0.0", quick)
+	w.agent("agent-1")
+	time.Sleep(2 * time.Second)
+	w.agent("agent-2")
+	w.until(5*time.Minute, "adopted", func(r deployment.Service) bool { return r.Managed })
+	for _, colour := range []deployment.Colour{deployment.Green, deployment.Blue} {
+		version := map[deployment.Colour]string{deployment.Green: "2.0.0", deployment.Blue: "3.0.0"}[colour]
+		w.policy(version, quick)
+		w.until(5*time.Minute, version+" released", func(r deployment.Service) bool {
+			return r.Slots[r.Active].Version == version && !r.InFlight() && !r.Jobs.Moving()
+		})
+		w.serves(colour)
+		w.jobs(colour)
+	}
+}
+
 // A crash before or after any external write converges to the same end. The
 // writes are found by a run without a crash, not listed by hand.
 func TestCrashAtAnyWriteConverges(t *testing.T) {
-	var writes []string
-	inWorld(t, func(w *world) {
-		k := w.killer("agent-1", 0, false)
-		releaseAndRollBack(w)
-		writes = slices.Clone(k.writes)
-	})
-	if len(writes) < 15 {
-		t.Fatalf("only %d writes: %v", len(writes), writes)
-	}
-	t.Logf("%d writes: %q", len(writes), writes)
-	for n := range writes {
-		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%02d-%v", n+1, map[bool]string{false: "before", true: "after"}[after]), func(t *testing.T) {
-				t.Parallel()
-				inWorld(t, func(w *world) {
-					k := w.killer("agent-1", n+1, after)
-					releaseAndRollBack(w)
-					if !k.dead {
-						t.Fatalf("write %d never came", n+1)
-					}
-					rec := w.record()
-					if d := rec.Deployment; d.Outcome != deployment.RolledBack || len(rec.Finished) != 1 {
-						t.Errorf("killed at %q: %s, %d finished", k.writes[n], d.Outcome, len(rec.Finished))
-					}
-					if got := w.nomad.Jobs(); !slices.Equal(got, []string{"api", "api-green"}) {
-						t.Errorf("killed at %q: jobs %v", k.writes[n], got)
-					}
+	for _, story := range []struct {
+		name     string
+		tell     func(*world)
+		outcome  deployment.Outcome
+		finished int
+		jobs     []string
+	}{
+		{"back", releaseAndRollBack, deployment.RolledBack, 1, []string{"api", "api-green"}},
+		{"twice", replaceTheAdopted, deployment.Succeeded, 2, []string{"api-blue", "api-green"}},
+	} {
+		var writes []string
+		inWorld(t, func(w *world) {
+			k := w.killer("agent-1", 0, false)
+			story.tell(w)
+			writes = slices.Clone(k.writes)
+		})
+		if len(writes) < 15 {
+			t.Fatalf("only %d writes: %v", len(writes), writes)
+		}
+		t.Logf("%d writes: %q", len(writes), writes)
+		for n := range writes {
+			for _, after := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s-%02d-%v", story.name, n+1, map[bool]string{false: "before", true: "after"}[after]), func(t *testing.T) {
+					t.Parallel()
+					inWorld(t, func(w *world) {
+						k := w.killer("agent-1", n+1, after)
+						story.tell(w)
+						if !k.dead {
+							t.Fatalf("write %d never came", n+1)
+						}
+						rec := w.record()
+						if d := rec.Deployment; d.Outcome != story.outcome || len(rec.Finished) != story.finished {
+							t.Errorf("killed at %q: %s, %d finished", k.writes[n], d.Outcome, len(rec.Finished))
+						}
+						if got := w.nomad.Jobs(); !slices.Equal(got, story.jobs) {
+							t.Errorf("killed at %q: jobs %v", k.writes[n], got)
+						}
+					})
 				})
-			})
+			}
 		}
 	}
 }

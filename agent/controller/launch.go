@@ -50,42 +50,52 @@ func (j job) launch(ctx context.Context) {
 	}
 }
 
-// evict stops what still occupies the idle colour. Emptying it first means
-// that the gates see one version only, and that Nomad's canaries and rolling
-// updates have nothing to mix.
+// evict empties the idle colour: stops what still occupies it, and waits until
+// none of its instances is left in Consul. The gates then see one version only,
+// Nomad's canaries and rolling updates have nothing to mix, and nobody takes an
+// instance that is slow to go for one of the candidate's. A candidate that is
+// registered already, from before a crash, found the colour empty.
 func (j job) evict(ctx context.Context) error {
-	if j.d.Evict != nil {
-		if err := j.stopSlot(ctx, *j.d.Evict); err != nil {
-			return err
+	err := retry(ctx, j.l.log, "empty the idle colour", func(ctx context.Context) error {
+		slot := j.rec.Slots[j.d.To]
+		candidate, err := j.l.t.c.cfg.Nomad(slot.Region).Job(ctx, slot.Namespace, slot.Job)
+		if err != nil {
+			return finalUnlessAway(err)
 		}
-	}
-	if !j.rec.Route.Loose || j.d.To != deployment.Blue {
-		return nil
+		if candidate != nil && jobspec.DeploymentOf(candidate) == j.d.ID && !stopped(candidate) {
+			return nil
+		}
+		if j.d.Evict != nil {
+			return j.stopSlot(ctx, *j.d.Evict)
+		}
+		if candidate != nil && candidate.Meta[jobspec.MetaService] != j.l.svc && !stopped(candidate) {
+			return nil // register refuses it, in words
+		}
+		return j.stopSlot(ctx, slot)
+	})
+	if err != nil || !j.rec.Route.Loose || j.d.To != deployment.Blue {
+		return err
 	}
 	// The adopted job is gone: from here on an instance without colour is
 	// nobody's, and serves nothing.
-	err := retry(ctx, j.l.log, "tighten the blue subset", func(ctx context.Context) error {
+	return retry(ctx, j.l.log, "tighten the blue subset", func(ctx context.Context) error {
 		route, err := j.router().Tighten(ctx, j.l.trafficTarget(j.rec.Route))
 		if err == nil {
 			j.say(deployment.Event{Kind: deployment.Prepared, Route: &route})
 		}
 		return finalUnlessAway(err)
 	})
-	return err
 }
 
-// stopSlot stops a slot's job, unless it is already the candidate's own, and
-// waits until none of its instances is left in Consul.
+// stopSlot stops a slot's job if it runs, and waits until the colour has no
+// instance left.
 func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 	client := j.l.t.c.cfg.Nomad(slot.Region)
-	return retry(ctx, j.l.log, "stop "+slot.Job, func(ctx context.Context) error {
-		running, err := client.Job(ctx, slot.Namespace, slot.Job)
-		if err != nil {
-			return finalUnlessAway(err)
-		}
-		if running == nil || jobspec.DeploymentOf(running) == j.d.ID {
-			return nil
-		}
+	running, err := client.Job(ctx, slot.Namespace, slot.Job)
+	if err != nil {
+		return finalUnlessAway(err)
+	}
+	if running != nil {
 		if !stopped(running) {
 			j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
 			if err := j.l.t.term.Check(); err != nil {
@@ -98,10 +108,10 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
 			return finalUnlessAway(err)
 		}
-		j.l.log.Debug("stopped in Nomad, waiting for Consul", "job", slot.Job)
-		_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, j.rec.Route.Loose)) == 0 })
-		return err
-	})
+	}
+	j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
+	_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, j.rec.Route.Loose)) == 0 })
+	return err
 }
 
 // register submits the candidate. A registration that is already ours, from

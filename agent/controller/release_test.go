@@ -474,3 +474,27 @@ func TestServiceThatAnotherJobServes(t *testing.T) {
 		w.state("1.0.0", deployment.Watching)
 	})
 }
+
+// Instances of an earlier version that Consul still has, when their job is long
+// gone, are not taken for the candidate's: nothing is registered beside them.
+func TestCandidateWaitsForWhoIsSlowToGo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		for _, id := range []string{"late-1", "late-2"} {
+			w.consul.SetInstance("api", deployment.Instance{
+				ID: id, Node: "node", Address: "127.0.0.1", Port: 1, Health: deployment.Passing, Colour: deployment.Green,
+				Meta: map[string]string{"teal_colour": "green"},
+			})
+		}
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Launching)
+		time.Sleep(30 * time.Second)
+		if r := w.record(); r.Deployment.State != deployment.Launching || slices.Contains(w.nomad.Jobs(), "api-green") {
+			t.Errorf("beside instances of an earlier version: %s, jobs %v", r.Deployment.State, w.nomad.Jobs())
+		}
+		w.consul.RemoveInstance("api", "node", "late-1")
+		w.consul.RemoveInstance("api", "node", "late-2")
+		w.state("2.0.0", deployment.Watching)
+		w.serves(deployment.Green)
+	})
+}
