@@ -35,6 +35,7 @@ type tenure struct {
 	closed  bool // no loop may be started any more
 	loaded  bool // every record has been read
 	loops   map[string]*loop
+	texts   packed.Alike // of records
 	records map[string]kept
 	jobs    map[string]string // Nomad job → service whose colour it is
 	tally   tally
@@ -249,7 +250,7 @@ func (t *tenure) next(l *loop, idle bool) (m message, ok, gone bool) {
 // record is the service's record as last written or read.
 func (t *tenure) record(svc string) stored {
 	k := t.kept(svc)
-	return stored{raw: k.text.Unpack(), index: k.index, gist: k.gist, from: k.from}
+	return stored{raw: t.texts.Unpack(k.text), index: k.index, gist: k.gist, from: k.from}
 }
 
 func (t *tenure) kept(svc string) kept {
@@ -285,7 +286,7 @@ func (t *tenure) setRecord(svc string, st stored) { t.put(svc, st, true) }
 // put keeps a record. One that was read, over which nobody else's read or our
 // own write may have come meanwhile, goes over no newer one.
 func (t *tenure) put(svc string, st stored, over bool) {
-	k := kept{text: packed.Pack(st.raw), index: st.index, gist: st.gist, from: st.from}
+	k := kept{text: t.texts.Pack(st.raw), index: st.index, gist: st.gist, from: st.from}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.records[svc]

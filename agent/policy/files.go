@@ -21,21 +21,33 @@ const racy = 2 * time.Second
 
 // version is one file's state when it was last looked at.
 type version struct {
-	info fs.FileInfo // nil when it could not be read
-	at   time.Time   // when it was read
-	hash string      // SHA-256 of the text, empty when it could not be read
-	text string      // kept only while it is decoded
-	err  error
+	stamp stamp     // of when it was read; zero when it could not be
+	at    time.Time // when it was read
+	hash  string    // SHA-256 of the text, empty when it could not be read
+	text  string    // kept only while it is decoded
+	err   error
 	// plain says that path was no symbolic link. One in its place is another
 	// file, and so is what a changed one leads to.
 	plain bool
 }
 
+// stamp tells a file from what stands in its place later. It is all that is
+// kept of a fs.FileInfo, which takes four times as much.
+type stamp struct {
+	device, inode  uint64 // zero where the system has none
+	size, modified int64  // bytes, nanoseconds since 1970
+}
+
+func stampOf(info fs.FileInfo) stamp {
+	s := stamp{size: info.Size(), modified: info.ModTime().UnixNano()}
+	s.device, s.inode = identity(info)
+	return s
+}
+
 // unchanged says whether info shows the file that v was read from, with no
 // doubt.
 func (v *version) unchanged(info fs.FileInfo) bool {
-	return v.info != nil && os.SameFile(v.info, info) && v.info.Size() == info.Size() &&
-		v.info.ModTime().Equal(info.ModTime()) && v.at.Sub(info.ModTime()) > racy
+	return v.err == nil && v.stamp == stampOf(info) && v.at.Sub(info.ModTime()) > racy
 }
 
 // readVersion reads path, or returns last when that is still what is there.
@@ -57,7 +69,7 @@ func readVersion(path string, last *version, always bool) *version {
 		v.plain = itself.Mode()&fs.ModeSymlink == 0
 	}
 	sum := sha256.Sum256([]byte(v.text))
-	v.info, v.hash = info, hex.EncodeToString(sum[:])
+	v.stamp, v.hash = stampOf(info), hex.EncodeToString(sum[:])
 	return v
 }
 

@@ -64,5 +64,5 @@ func shortHash(parts ...string) string {
 		h.Write(length[:])
 		h.Write([]byte(part))
 	}
-	return hex.EncodeToString(h.Sum(nil))[:12]
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }

@@ -7,6 +7,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
+
+	"github.com/tealdeploy/teal/agent/packed"
 )
 
 // VariablesHCL is the text of a variables file for Nomad's parse API: one
@@ -27,8 +29,12 @@ func (j Job) VariablesHCL(overrides map[string]string) string {
 	return b.String()
 }
 
+// jobspecs packs the jobspecs of all policies: those of one house resemble one
+// another.
+var jobspecs packed.Alike
+
 // Source is the jobspec's text as last read.
-func (j Job) Source() string { return string(j.source.Unpack()) }
+func (j Job) Source() string { return string(jobspecs.Unpack(j.source)) }
 
 // ValidVariable says whether a jobspec's variable can have this name.
 func ValidVariable(name string) bool { return hclsyntax.ValidIdentifier(name) }

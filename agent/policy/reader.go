@@ -35,9 +35,12 @@ type reader struct {
 // unit is one policy file as last decoded.
 type unit struct {
 	decoded
-	version *version          // without its text
-	uses    map[string]string // named files' hashes when this was decoded
+	version *version // without its text
+	uses    []use    // in the order in which they are named
 }
+
+// use is a named file as it was when the unit was decoded.
+type use struct{ path, hash string }
 
 func newReader(path string) *reader {
 	return &reader{path: filepath.Clean(path), units: map[string]*unit{}, named: map[string]*version{}, last: Empty()}
@@ -158,7 +161,7 @@ func (r *reader) readUnit(path string, look func(string) *version, always bool) 
 	if v == lastVersion {
 		v = readVersion(path, nil, true) // its text was not kept
 	}
-	u := &unit{version: v, uses: map[string]string{}}
+	u := &unit{version: v}
 	if v.err != nil {
 		u.diags = hcl.Diagnostics{{
 			Severity: hcl.DiagError,
@@ -174,7 +177,9 @@ func (r *reader) readUnit(path string, look func(string) *version, always bool) 
 		if version.err == nil && version.text == "" {
 			version = readVersion(named, nil, true) // it was not kept
 		}
-		u.uses[named] = version.hash
+		if now := (use{named, version.hash}); !slices.Contains(u.uses, now) {
+			u.uses = append(u.uses, now)
+		}
 		return textOf(named, version)
 	})
 	v.text = ""
@@ -188,8 +193,8 @@ func (r *reader) readUnit(path string, look func(string) *version, always bool) 
 // at all of them, so that they stay known.
 func (u *unit) outdated(look func(string) *version) bool {
 	outdated := false
-	for path, hash := range u.uses {
-		outdated = look(path).hash != hash || outdated
+	for _, use := range u.uses {
+		outdated = look(use.path).hash != use.hash || outdated
 	}
 	return outdated
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
-	"github.com/tealdeploy/teal/agent/packed"
 )
 
 // decodeService reads one service block over the defaults.
@@ -92,7 +91,7 @@ func (s *serviceAttributes) check(d *hclbody.Decoder, p *Policy) {
 		case strings.TrimSpace(text) == "":
 			d.Errorf("job", "Jobspec is empty", "There is nothing in %s.", p.Job.Path)
 		}
-		p.Job.source = packed.Pack([]byte(text))
+		p.Job.source = jobspecs.Pack([]byte(text))
 	}
 	if d.Has("version_variable") && !hclsyntax.ValidIdentifier(p.Job.VersionVariable) {
 		d.Errorf("version_variable", "Wrong name of a variable", "%q cannot be the name of a jobspec's variable.", p.Job.VersionVariable)
