@@ -34,11 +34,9 @@ build: ## Build teal into build/
 demo: build/tools/demo ## Show a whole day of releases in minutes; KEEP=1 leaves it running
 	@build/tools/demo -o build/demo.json $(if $(KEEP),-keep)
 
-# One package after another: each has servers of its own, and what is measured
-# or timed on them should not be measured beside the others.
 .PHONY: test
 test: check servers ## Everything: unit, contract and end to end on real Consul and Nomad
-	cd testbed && $(GO) test -count=1 -p 1 -timeout 40m ./...
+	cd testbed && $(GO) test -count=1 -timeout 40m ./...
 
 .PHONY: check
 check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and unit tests, without servers
