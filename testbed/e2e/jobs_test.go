@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,15 +124,13 @@ func (s *stage) history(key string) (values func() []string) {
 	done := make(chan error, 1)
 	ctx, cancel := context.WithCancel(s.t.Context())
 	ready := make(chan struct{})
+	var first sync.Once
 	go func() {
 		done <- s.AwaitKey(ctx, key, func(p *consulapi.KVPair) bool {
 			if p != nil && (len(seen) == 0 || seen[len(seen)-1] != string(p.Value)) {
 				seen = append(seen, string(p.Value))
 			}
-			if ready != nil {
-				close(ready)
-				ready = nil
-			}
+			first.Do(func() { close(ready) })
 			return false
 		})
 	}()
