@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -26,8 +27,9 @@ var (
 	simulateSeeds = flag.Uint64("simulate.seeds", 100, "how many schedules TestSimulate plays")
 	simulateFrom  = flag.Uint64("simulate.from", 0, "the seed of the first")
 	simulateSteps = flag.Int("simulate.steps", 30, "things that happen in one schedule")
-	simulateTell  = flag.String("simulate.tell", "", "write the last schedule's history to this file, whether it breaks or not, and shrink nothing")
+	simulateTell  = flag.String("simulate.tell", "", "write the schedules' histories to this file, whether they break or not, and shrink nothing")
 	simulateOut   = flag.String("simulate.o", "", "write the figures to this file")
+	simulateNoise = flag.Bool("simulate.noise", false, "wake goroutines and move memory about outside the simulation, all the time")
 	simulateFirst = flag.Bool("simulate.first", false, "end at the first break, and do not shrink it")
 )
 
@@ -41,20 +43,24 @@ var (
 // ordinary binary the same things happen at the same times, while goroutines
 // that run at the same moment may do so in another order.
 func TestSimulate(t *testing.T) {
+	if *simulateNoise {
+		makeNoise()
+	}
 	s := newSimulation(t)
 	if replays {
 		s.warm()
 	}
 	if *simulateTell != "" {
-		var out outcome
+		var all bytes.Buffer
 		for n := range *simulateSeeds {
-			out = s.play(scheduleOf(*simulateFrom+n, *simulateSteps))
+			out := s.play(scheduleOf(*simulateFrom+n, *simulateSteps))
+			all.WriteString(out.told())
+			for _, b := range out.breaks {
+				t.Error(b)
+			}
 		}
-		if err := os.WriteFile(*simulateTell, []byte(out.told()), 0o644); err != nil {
+		if err := os.WriteFile(*simulateTell, all.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
-		}
-		for _, b := range out.breaks {
-			t.Error(b)
 		}
 		return
 	}
@@ -74,6 +80,27 @@ func TestSimulate(t *testing.T) {
 	if missing := s.tally.missing(); *simulateSeeds >= 3000 && len(missing) > 0 {
 		t.Errorf("edges of the step table that no schedule took: %s", strings.Join(missing, ", "))
 	}
+}
+
+// makeNoise is what may go on in a process beside a simulation, and more of it:
+// a seed's history must not depend on when that runs, nor on where the objects
+// of a simulation come to lie among others.
+func makeNoise() {
+	kept := make([][]*int, 1<<18)
+	for n := range kept {
+		kept[n] = make([]*int, 1+rand.IntN(24))
+	}
+	for n := range kept { // holes everywhere
+		if rand.IntN(2) == 0 {
+			kept[n] = nil
+		}
+	}
+	runtime.GC()
+	go func() {
+		for range time.Tick(100 * time.Microsecond) {
+			kept[rand.IntN(len(kept))] = make([]*int, 1+rand.IntN(24))
+		}
+	}()
 }
 
 // simulation is a run of many schedules.
@@ -102,6 +129,9 @@ func newSimulation(t *testing.T) *simulation {
 			set, diags := policy.Load(w.dir)
 			if diags.HasErrors() {
 				t.Fatal(diags)
+			}
+			for _, p := range set.Policies() {
+				p.Job.Path = "/" + filepath.Base(p.Job.Path) // a temporary directory has another name each time
 			}
 			s.policies[fmt.Sprint(version, n)] = set
 		}

@@ -40,14 +40,25 @@ type Edit struct{ Old, New string }
 // math/rand. All its maps have one order, so that a map that a cache makes once
 // in a process's life draws nothing. Whatever runs outside goes on as before,
 // so that nothing outside can shift what is drawn inside. The process's own
-// seed is fixed, so that maps made before the bubble have one order too. The
-// scheduler never takes the processor from a goroutine that runs.
+// seed is fixed, so that maps made before the bubble have one order too.
+//
+// Nothing depends on where things lie in memory: select takes channels, and
+// with them their timers, in the order in which they were made, not in that of
+// their addresses.
+//
+// Nothing depends on how long anything takes. The scheduler never takes the
+// processor from a goroutine that runs, nor from one in a system call, after
+// which it would stand at the end of the queue. One that wakes outside goes to
+// the end of the queue, and does not push aside the one that was to run next.
+// For a mutex too the time is the bubble's: waiting for a real millisecond
+// would hand it over in another order.
 var Runtime = []Patch{
 	{"runtime/synctest.go", []Edit{
 		{"	active  int // other sources of activity\n}", `	active  int // other sources of activity
 
-	lots  uint64 // what the next draw comes from
-	order uint64 // of all its maps
+	lots     uint64  // what the next draw comes from
+	order    uint64  // of all its maps
+	channels uintptr // so far
 }
 
 // bubbleSeed is what the next bubble begins with.
@@ -75,6 +86,11 @@ func (b *synctestBubble) draw() uint64 {
 	}},
 	{"runtime/select.go", []Edit{
 		{"		j := cheaprandn(uint32(norder + 1))\n", "		j := cheaprandn(uint32(norder + 1))\n		if b := getg().bubble; b != nil {\n			j = uint32(b.draw() % uint64(norder+1))\n		}\n"},
+		{"func (c *hchan) sortkey() uintptr {\n", "func (c *hchan) sortkey() uintptr {\n	if c.bubble != nil {\n		return c.born\n	}\n"},
+	}},
+	{"runtime/chan.go", []Edit{
+		{"	bubble   *synctestBubble\n", "	bubble   *synctestBubble\n	born     uintptr // which channel of the bubble it is\n"},
+		{"		c.bubble = b\n", "		c.bubble = b\n		b.channels++\n		c.born = b.channels\n"},
 	}},
 	{"runtime/time.go", []Edit{
 		{"			t.rand = cheaprand()\n", "			t.rand = uint32(getg().bubble.draw())\n"},
@@ -106,6 +122,13 @@ func inOrder(children map[canceler]uint64) (all []canceler) {
 	}},
 	{"runtime/proc.go", []Edit{
 		{"const forcePreemptNS = 10 * 1000 * 1000 // 10ms\n", "const forcePreemptNS = 1 << 60 // never\n"},
+		{"	runqput(mp.p.ptr(), gp, next)\n", "	runqput(mp.p.ptr(), gp, next && gp.bubble != nil)\n"},
+		{"		runqput(pp, newg, true)\n", "		runqput(pp, newg, newg.bubble != nil)\n"},
+		{"	status := readgstatus(gp) &^ _Gscan\n\n	// A goroutine is considered in a syscall, and may have a corresponding\n",
+			"	if gp.bubble != nil {\n		return syscallingThread{}, false\n	}\n	status := readgstatus(gp) &^ _Gscan\n\n	// A goroutine is considered in a syscall, and may have a corresponding\n"},
+	}},
+	{"runtime/sema.go", []Edit{
+		{"func internal_sync_nanotime() int64 {\n", "func internal_sync_nanotime() int64 {\n	if b := getg().bubble; b != nil {\n		return b.now\n	}\n"},
 	}},
 }
 

@@ -7,12 +7,14 @@ import (
 	"testing"
 )
 
-// A seed played again, in another process or after other seeds, has the same
-// history to the byte; another seed has not.
+// A seed played again, in another process, after other seeds or beside
+// goroutines that wake and allocate all the time, has the same history to the
+// byte; another seed has not.
 func TestASeedReplaysToTheByte(t *testing.T) {
 	binary := build(t)
-	told := func(name string, args ...string) []byte {
-		path := filepath.Join(t.TempDir(), name)
+	told := func(args ...string) []byte {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "told")
 		if out, failed := simulate(t, binary, append(args, "-simulate.tell", path)...); failed {
 			t.Fatal(out)
 		}
@@ -22,22 +24,41 @@ func TestASeedReplaysToTheByte(t *testing.T) {
 		}
 		return text
 	}
-	for _, seed := range []string{"20", "33"} {
-		once := told("once", "-simulate.from", seed, "-simulate.seeds", "1")
-		if again := told("again", "-simulate.from", seed, "-simulate.seeds", "1"); !bytes.Equal(once, again) {
-			t.Errorf("seed %s played again:\n%s\nwas:\n%s", seed, again, once)
-		}
-		if len(once) < 2000 {
-			t.Errorf("seed %s has hardly a history: %s", seed, once)
+	many := []string{"-simulate.from", "0", "-simulate.seeds", "80"}
+	once := told(many...)
+	if n := len(once); n < 80*2000 {
+		t.Errorf("80 seeds have hardly a history: %d bytes", n)
+	}
+	for range 2 {
+		if line, was, is := differ(once, told(append(many, "-simulate.noise")...)); line > 0 {
+			t.Errorf("beside others, line %d of the histories is\n%s\nit was\n%s", line, is, was)
 		}
 	}
-	alone := told("alone", "-simulate.from", "33", "-simulate.seeds", "1")
-	if after := told("after", "-simulate.from", "10", "-simulate.seeds", "24"); !bytes.Equal(alone, after) {
-		t.Errorf("seed 33 after others:\n%s\nalone:\n%s", after, alone)
+	for _, seed := range []string{"20", "79"} {
+		alone := told("-simulate.from", seed, "-simulate.seeds", "1")
+		if !bytes.Contains(once, alone) {
+			t.Errorf("seed %s alone has another history than after others:\n%s", seed, alone)
+		}
+		if line, was, is := differ(alone, told("-simulate.from", seed, "-simulate.seeds", "1")); line > 0 {
+			t.Errorf("played again, line %d of seed %s is\n%s\nit was\n%s", line, seed, is, was)
+		}
 	}
-	if other := told("other", "-simulate.from", "34", "-simulate.seeds", "1"); bytes.Equal(alone, other) {
+	if bytes.Equal(told("-simulate.from", "33", "-simulate.seeds", "1"), told("-simulate.from", "34", "-simulate.seeds", "1")) {
 		t.Error("another seed has the same history")
 	}
+}
+
+// differ is the first line in which two texts differ, counted from 1, and what
+// it is in either; 0 when they are the same.
+func differ(a, b []byte) (line int, in, and []byte) {
+	for line = 1; len(a)+len(b) > 0; line++ {
+		in, a, _ = bytes.Cut(a, []byte("\n"))
+		and, b, _ = bytes.Cut(b, []byte("\n"))
+		if !bytes.Equal(in, and) {
+			return line, in, and
+		}
+	}
+	return 0, nil, nil
 }
 
 // A patch that no longer fits says so, instead of testing nothing.
