@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 
+	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/gates"
 )
 
@@ -22,7 +23,7 @@ func TestDecodeNamedFillsInDefaults(t *testing.T) {
 	n := gate(t, ``)
 	want := gates.Named{
 		Kind: "http", Name: "smoke", Attempts: 3, Interval: time.Second, Timeout: 5 * time.Second, Deadline: 5 * time.Minute,
-		Gate: gates.HTTP{Every: "instance", Scheme: "http", Path: "/", Method: "GET", Status: []int{200}},
+		Gate: gates.HTTP{Every: "instance", Scheme: "http", Steps: []gates.Step{{Path: "/", Method: "GET", Status: []int{200}}}},
 	}
 	if !reflect.DeepEqual(n, want) {
 		t.Errorf("got %+v,\nwant %+v", n, want)
@@ -44,14 +45,23 @@ func TestDecodeNamedTakesWhatIsSet(t *testing.T) {
 		status           = [204, 200, 204]
 		body_contains    = "y"
 		json             = { a = 1 }
-		tls_skip_verify  = true
 		follow_redirects = true
+		tls {
+			ca_file     = "/ca.pem"
+			cert_file   = "/cert.pem"
+			key_file    = "/key.pem"
+			server_name = "edge"
+		}
 	`)
 	want := gates.Named{
 		Kind: "http", Name: "smoke", Attempts: 5, Interval: 250 * time.Millisecond, Timeout: 2 * time.Second, Deadline: time.Hour,
 		Gate: gates.HTTP{
-			Every: "preview", URL: "https://edge:8080", Scheme: "http", Path: "/x", Method: "PUT", Headers: map[string]string{"A": "b"},
-			Body: "hello", Status: []int{200, 204}, BodyContains: "y", JSON: map[string]string{"a": "1"}, TLSSkipVerify: true, FollowRedirects: true,
+			Every: "preview", URL: "https://edge:8080", Scheme: "http", FollowRedirects: true,
+			Steps: []gates.Step{{
+				Path: "/x", Method: "PUT", Headers: map[string]string{"A": "b"},
+				Body: "hello", Status: []int{200, 204}, BodyContains: "y", JSON: map[string]string{"a": "1"},
+			}},
+			TLS: &measure.TLS{CAFile: "/ca.pem", CertFile: "/cert.pem", KeyFile: "/key.pem", ServerName: "edge"},
 		},
 	}
 	if !reflect.DeepEqual(n, want) {
@@ -80,7 +90,10 @@ func TestAGatesJSONChangesWithItsSettings(t *testing.T) {
 		``, `attempts = 4`, `interval = "2s"`, `timeout = "2s"`, `deadline = "2m"`,
 		`every = "any"`, `scheme = "https"`, `port = 81`, `path = "/x"`, `method = "HEAD"`, `method = "POST"`, `headers = { a = "1" }`, `headers = { a = "2" }`,
 		`body = "x"`, `status = 201`, `status = [200, 201]`, `body_regex = "x"`, `body_regex = "y"`, `body_contains = "x"`, `json = { a = "1" }`, `json = { b = "1" }`,
-		"scheme = \"https\"\ntls_skip_verify = true", `follow_redirects = true`,
+		"scheme = \"https\"\ntls {\ninsecure_skip_verify = true\n}", "scheme = \"https\"\ntls {\nserver_name = \"a\"\n}", `follow_redirects = true`,
+		`step "a" {}`, `step "b" {}`, "step \"a\" {}\nstep \"b\" {}", "step \"a\" {\npath = \"/x\"\n}",
+		"step \"a\" {\nsave \"v\" { json = \"a\" }\n}", "step \"a\" {\nsave \"v\" { json = \"b\" }\n}", "step \"a\" {\nsave \"w\" { json = \"b\" }\n}",
+		"step \"a\" {\nsave \"v\" { header = \"b\" }\n}", "step \"a\" {\nsave \"v\" { regex = \"b\" }\n}", "step \"a\" {\nsave \"v\" { regex = \"c\" }\n}",
 		"every = \"preview\"\nurl = \"http://a\"", "every = \"preview\"\nurl = \"http://b\"",
 	} {
 		now := text(body)
@@ -159,7 +172,67 @@ func TestMistakes(t *testing.T) {
   headers = { "x-teal-colour" = "blue" }
 }`,
 		`gate "http" "smoke" {
-  tls_skip_verify = true
+  tls {
+    insecure_skip_verify = true
+  }
+}`,
+		`gate "http" "smoke" {
+  scheme = "https"
+  tls {
+    ca_file              = "ca.pem"
+    cert_file            = "/cert.pem"
+    insecure_skip_verify = true
+    skip                 = true
+  }
+}`,
+		`gate "http" "smoke" {
+  tls {
+    key_file = "/key.pem"
+  }
+}`,
+		`gate "http" "smoke" {
+  path = "/"
+  body = "x"
+  step "a" {
+    save "v" { json = "a" }
+  }
+}`,
+		`gate "http" "smoke" {
+  path = "/{saved.v}"
+  body = "{saved.w}"
+}`,
+		`gate "http" "smoke" {
+  step "login" {
+    path    = "/{saved.token}"
+    headers = { x = "{saved.token}" }
+    json    = { a = "{saved.token}" }
+    pth     = "/"
+    save "token" { json = "token" }
+    save "token" { header = "X-Token" }
+  }
+  step "call" {
+    path = "/{saved.tokn}?t={saved.token}"
+  }
+}`,
+		`gate "http" "smoke" {
+  step "" {}
+  step "a" {}
+  step "a" {
+    save "a.b" { json = "a..b" }
+    save "none" {}
+    save "both" {
+      json  = "a"
+      regex = "a"
+    }
+    save "re" { regex = "(a)(b" }
+    save "groups" { regex = "(a)(b)" }
+    save "header" { header = "a b" }
+    save "what" { cookie = "sid" }
+  }
+  step "head" {
+    method = "HEAD"
+    save "x" { regex = "a" }
+  }
 }`,
 		`gate "http" "smoke" {
   method        = "HEAD"
@@ -205,7 +278,7 @@ func TestMistakes(t *testing.T) {
   metric          = "sum(x)"
   above           = 1
   path            = "metrics"
-  tls_skip_verify = true
+  tls {}
 }`,
 	}
 	var out bytes.Buffer

@@ -2,6 +2,7 @@ package gates
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"html"
@@ -55,6 +56,7 @@ func secretsOf(headers map[string]string, path, body string) secrets {
 		found[line(s)] = true
 		found[url.QueryEscape(s)] = true
 		found[url.PathEscape(s)] = true
+		found[inURL(s)] = true
 		found[html.EscapeString(s)] = true
 		quoted := strconv.Quote(s) // as Go's own errors have it
 		found[quoted[1:len(quoted)-1]] = true
@@ -63,6 +65,9 @@ func secretsOf(headers map[string]string, path, body string) secrets {
 		}
 	}
 	add(body)
+	for _, value := range within(body) {
+		add(value)
+	}
 	if _, query, ok := strings.Cut(path, "?"); ok {
 		add(query)
 		values, _ := url.ParseQuery(query) // what can be read of it
@@ -88,13 +93,60 @@ func secretsOf(headers map[string]string, path, body string) secrets {
 			add(password)
 		}
 	}
-	// The longest first, so that no part of one is left.
-	return slices.SortedFunc(maps.Keys(found), func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
+	return slices.SortedFunc(maps.Keys(found), longest)
+}
+
+// longest orders secrets so that no part of one is left.
+func longest(a, b string) int {
+	return cmp.Or(len(b)-len(a), strings.Compare(a, b))
+}
+
+// and adds more secrets to those that are known.
+func (s secrets) and(more secrets) secrets {
+	all := slices.SortedFunc(slices.Values(slices.Concat(s, more)), longest)
+	return slices.Compact(all)
+}
+
+// minWithin is how long a value in a body has to be to be called a secret: the
+// letters of a shorter one stand everywhere.
+const minWithin = 4
+
+// within are the values in a body of JSON or of a form, such as a password, of
+// which an answer may echo one without the others.
+func within(body string) (values []string) {
+	add := func(s string) {
+		if utf8.RuneCountInString(s) >= minWithin {
+			values = append(values, s)
 		}
-		return strings.Compare(a, b)
-	})
+	}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			add(v)
+		case json.Number:
+			add(v.String())
+		case map[string]any:
+			for _, e := range v {
+				walk(e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(e)
+			}
+		}
+	}
+	if root, err := parseJSON([]byte(body)); err == nil {
+		walk(root)
+		return values
+	}
+	form, _ := url.ParseQuery(body) // what can be read of it
+	for _, list := range form {
+		for _, value := range list {
+			add(value)
+		}
+	}
+	return values
 }
 
 // scrub removes the secrets, and makes the text one printable line.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type answer struct {
 	body   string // excerpt, when it was looked at and was wrong
 	large  bool   // there was more body than was looked at
 	took   time.Duration
+	step   string // the last that was taken, in a sequence
 }
 
 func (a answer) figures() map[string]string {
@@ -35,42 +37,57 @@ func (a answer) figures() map[string]string {
 	if a.body != "" {
 		figures["body"] = a.body
 	}
+	if a.step != "" {
+		figures["step"] = a.step
+	}
 	if a.large {
 		figures["body_looked_at"] = "the first 1 MiB"
 	}
 	return figures
 }
 
-// judge compares the answer with what is expected.
-func (p prepared) judge(resp *http.Response) answer {
+// judge compares the answer with what is expected, and saves what later steps
+// use. What is to be saved is a secret also where the answer is not as expected.
+func (v *visit) judge(step Step, resp *http.Response) answer {
 	a := answer{status: resp.StatusCode}
-	var expected bool
-	for _, status := range p.Status {
-		expected = expected || status == resp.StatusCode
-	}
-	if expected && p.BodyRegex == nil && p.BodyContains == "" && len(p.JSON) == 0 {
-		return a // the body may be endless, and nobody asked for it
-	}
-	if !expected {
-		a.wrong = fmt.Sprintf("answered %d, expected %s", resp.StatusCode, oneOf(p.Status))
-		if resp.Header.Get("Location") != "" && resp.StatusCode/100 == 3 && !p.FollowRedirects {
-			a.wrong += " (redirects are not followed)"
+	expected := slices.Contains(step.Status, resp.StatusCode)
+	var body []byte
+	var err error
+	switch {
+	case !expected: // evidence only: as much as comes, and no more than is shown
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxRead))
+	case step.readsBody(): // else it may be endless, and nobody asked for it
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+		if len(body) > maxBody {
+			body, a.large = body[:maxBody], true
 		}
-		// Evidence only: as much as comes, and no more than is shown.
-		body, err := io.ReadAll(io.LimitReader(resp.Body, maxRead))
-		a.body = p.secrets.excerpt(body, err == nil && len(body) < maxRead)
-		return a
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if len(body) > maxBody {
-		body, a.large = body[:maxBody], true
+	unsaved := v.save(step, resp.Header, body)
+	if !expected {
+		a.wrong = fmt.Sprintf("answered %d, expected %s", resp.StatusCode, oneOf(step.Status))
+		switch {
+		case resp.Header.Get("Location") != "" && resp.StatusCode/100 == 3 && !v.FollowRedirects:
+			a.wrong += " (redirects are not followed)"
+		case resp.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")):
+			a.wrong += ` (it speaks TLS there: scheme = "https")`
+		}
+		if unsaved == "" || resp.StatusCode >= http.StatusBadRequest {
+			a.body = v.secrets.excerpt(body, err == nil && len(body) < maxRead)
+		}
+		return a
 	}
 	if err != nil {
-		a.err = fmt.Errorf("reading the body: %w", p.safe(err))
+		a.err = fmt.Errorf("reading the body: %w", v.safe(err))
 		return a
 	}
-	if a.wrong = p.mismatch(body); a.wrong != "" {
-		a.body = p.secrets.excerpt(body, !a.large)
+	a.wrong = v.mismatch(step, body)
+	if a.wrong == "" {
+		a.wrong = unsaved
+	}
+	if a.wrong != "" && step.readsBody() {
+		if unsaved == "" { // else what was to be saved may stand elsewhere in it
+			a.body = v.secrets.excerpt(body, !a.large)
+		}
 		if a.large {
 			a.wrong += " (the body is larger than 1 MiB, and only that much was looked at)"
 		}
@@ -78,17 +95,34 @@ func (p prepared) judge(resp *http.Response) answer {
 	return a
 }
 
+// save takes from an answer what the step says. It gives the first that is not
+// there.
+func (v *visit) save(step Step, header http.Header, body []byte) (missing string) {
+	for _, save := range step.Save {
+		value, wrong := save.from(header, body)
+		if wrong != "" {
+			if missing == "" {
+				missing = cut(v.secrets.scrub(wrong), maxExcerpt)
+			}
+			continue
+		}
+		v.saved[save.Name] = value
+		v.hide(value)
+	}
+	return missing
+}
+
 // mismatch says in what the body differs, or nothing.
-func (p prepared) mismatch(body []byte) string {
-	if p.BodyContains != "" && !bytes.Contains(body, []byte(p.BodyContains)) {
-		return fmt.Sprintf("answered a body without %q", cut(p.secrets.scrub(p.BodyContains), maxExcerpt))
+func (v *visit) mismatch(step Step, body []byte) string {
+	if step.BodyContains != "" && !bytes.Contains(body, []byte(step.BodyContains)) {
+		return fmt.Sprintf("answered a body without %q", cut(v.secrets.scrub(step.BodyContains), maxExcerpt))
 	}
-	if p.BodyRegex != nil && !p.BodyRegex.Match(body) {
-		return fmt.Sprintf("answered a body that does not match %q", cut(p.secrets.scrub(p.BodyRegex.String()), maxExcerpt))
+	if step.BodyRegex != nil && !step.BodyRegex.Match(body) {
+		return fmt.Sprintf("answered a body that does not match %q", cut(v.secrets.scrub(step.BodyRegex.String()), maxExcerpt))
 	}
-	if len(p.JSON) > 0 {
-		if wrong := mismatchJSON(body, p.JSON); wrong != "" {
-			return cut(p.secrets.scrub(wrong), maxExcerpt)
+	if len(step.JSON) > 0 {
+		if wrong := mismatchJSON(body, step.JSON); wrong != "" {
+			return cut(v.secrets.scrub(wrong), maxExcerpt)
 		}
 	}
 	return ""

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/deployment"
 )
 
@@ -23,61 +24,67 @@ const (
 	maxConcurrent = 8 // instances asked at a time
 )
 
-// prepared is a request and its expectations with the placeholders filled in.
-type prepared struct {
+// look is a gate about to ask: all that is the same for everybody who is asked.
+type look struct {
 	HTTP
+	target  Target
 	secrets secrets
+	tls     *tls.Config
 }
 
-func (g HTTP) prepare(target Target) (prepared, error) {
-	e := expander{target}
-	var errs []error
-	fill := func(s string, expand func(string) (string, error)) string {
-		out, err := expand(s)
+// prepare fills in what is known of the candidate, so that nobody is asked while
+// something is not, and reads the files of the block tls.
+func (g HTTP) prepare(target Target) (look, error) {
+	l := look{HTTP: g, target: target}
+	e := expander{target: target}
+	var err error
+	if l.URL, err = e.url(g.URL); err != nil {
+		return look{}, err
+	}
+	for _, step := range g.Steps {
+		filled, err := step.fill(e)
 		if err != nil {
-			errs = append(errs, err)
+			return look{}, err
 		}
-		return out
+		l.secrets = l.secrets.and(secretsOf(filled.Headers, filled.Path, filled.Body))
 	}
-	p := prepared{HTTP: g}
-	p.URL = fill(g.URL, e.url)
-	p.Path = fill(g.Path, e.url)
-	p.Body = fill(g.Body, e.text)
-	p.BodyContains = fill(g.BodyContains, e.text)
-	p.Headers = map[string]string{}
-	for name, value := range g.Headers {
-		value = fill(value, e.text)
-		if !validHeaderValue(value) {
-			errs = append(errs, fmt.Errorf("the value of header %s holds a control character", name))
-		}
-		p.Headers[name] = value
+	if l.tls, err = ask.TLS(settings(g.TLS)); err != nil {
+		return look{}, err
 	}
-	p.JSON = map[string]string{}
-	for path, value := range g.JSON {
-		p.JSON[path] = fill(value, e.text)
-	}
-	p.secrets = secretsOf(p.Headers, p.Path, p.Body)
-	if g.Every == EveryPreview {
-		p.Headers[PreviewHeader] = string(target.Colour)
-	}
-	if len(errs) > 0 {
-		return prepared{}, errs[0]
-	}
-	return p, nil
+	return l, nil
 }
 
-// preview asks once, through the entry point.
-func (g HTTP) preview(ctx context.Context, p prepared) (Finding, error) {
-	a := p.ask(ctx, strings.TrimSuffix(p.URL, "/")+p.Path)
+// visit is one run of the steps, against one host: what was saved so far, and
+// its cookies.
+type visit struct {
+	look
+	saved   map[string]string
+	cookies *cookies
+}
+
+func (l look) visit() *visit {
+	v := &visit{look: l, saved: map[string]string{}}
+	v.cookies = newCookies(v.hide)
+	return v
+}
+
+// hide makes a secret of a value that an answer held.
+func (v *visit) hide(value string) {
+	v.secrets = v.secrets.and(secretsOf(map[string]string{"": value}, "", ""))
+}
+
+// preview asks through the entry point.
+func (l look) preview(ctx context.Context) (Finding, error) {
+	a := l.visit().walk(ctx, strings.TrimSuffix(l.URL, "/"))
 	if a.err != nil {
-		return Finding{}, fmt.Errorf("entry point %s: %w", p.URL, a.err)
+		return Finding{}, fmt.Errorf("entry point %s: %s%s", l.URL, a.at(), advised(a.err, "the entry point", settings(l.TLS)))
 	}
 	finding := Finding{Verdict: Pass, Figures: a.figures()}
-	finding.Figures["url"] = p.URL
-	finding.Reason = fmt.Sprintf("%s %s through %s answered as expected", p.Method, p.shown(), p.URL)
+	finding.Figures["url"] = l.URL
+	finding.Reason = fmt.Sprintf("%s through %s answered as expected", l.what(), l.URL)
 	if a.wrong != "" {
 		finding.Verdict = Fail
-		finding.Reason = fmt.Sprintf("%s %s through %s %s", p.Method, p.shown(), p.URL, a.wrong)
+		finding.Reason = fmt.Sprintf("%s through %s %s", l.what(), l.URL, a.wrong)
 	}
 	return finding, nil
 }
@@ -85,7 +92,7 @@ func (g HTTP) preview(ctx context.Context, p prepared) (Finding, error) {
 // instances asks all that Consul would route to, a few at a time. One whose
 // turn comes so late that the look ends before it could answer was not asked:
 // that there are many instances is no fault of theirs.
-func (g HTTP) instances(ctx context.Context, p prepared, target Target) (Finding, error) {
+func (l look) instances(ctx context.Context, target Target) (Finding, error) {
 	var late time.Time // who is asked after it has too little time
 	if deadline, ok := ctx.Deadline(); ok {
 		late = deadline.Add(-time.Until(deadline) / 2)
@@ -103,7 +110,7 @@ func (g HTTP) instances(ctx context.Context, p prepared, target Target) (Finding
 		slots <- struct{}{} // held at most for the look's timeout
 		wg.Go(func() {
 			defer func() { <-slots }()
-			answers[i] = p.askInstance(ctx, instance, late)
+			answers[i] = l.askInstance(ctx, instance, late)
 		})
 	}
 	wg.Wait()
@@ -135,12 +142,12 @@ func (g HTTP) instances(ctx context.Context, p prepared, target Target) (Finding
 	finding := Finding{Figures: shown.figures()}
 	finding.Figures["asked"] = strconv.Itoa(len(asked))
 	finding.Figures["passed"] = strconv.Itoa(passed)
-	what := fmt.Sprintf("%s %s", p.Method, p.shown())
+	what := l.what()
 	switch {
-	case passed == len(asked) || passed > 0 && g.Every == EveryAny:
+	case passed == len(asked) || passed > 0 && l.Every == EveryAny:
 		finding.Verdict = Pass
 		finding.Reason = fmt.Sprintf("%s: %d of %d instances answered as expected", what, passed, len(asked))
-	case len(unasked) > 0 && (len(wrong) == 0 || g.Every == EveryAny):
+	case len(unasked) > 0 && (len(wrong) == 0 || l.Every == EveryAny):
 		return finding, fmt.Errorf("%s: %s", what, listed(unasked))
 	default:
 		finding.Verdict = Fail
@@ -149,81 +156,134 @@ func (g HTTP) instances(ctx context.Context, p prepared, target Target) (Finding
 	return finding, nil
 }
 
-// shown is the path as evidence has it: a query may hold a token.
-func (p prepared) shown() string {
-	path, _, hasQuery := strings.Cut(p.Path, "?")
+// what is asked, as evidence has it.
+func (l look) what() string {
+	if l.Steps[0].Name != "" {
+		names := make([]string, len(l.Steps))
+		for i, step := range l.Steps {
+			names[i] = step.Name
+		}
+		return cut("steps "+strings.Join(names, ", "), maxExcerpt)
+	}
+	step, _ := l.Steps[0].fill(expander{target: l.target}) // prepare has done it before
+	return step.Method + " " + l.shown(step)
+}
+
+// shown is a step's path as evidence has it: a query may hold a token.
+func (l look) shown(step Step) string {
+	path, _, hasQuery := strings.Cut(step.Path, "?")
 	if hasQuery {
 		path += "?…"
 	}
-	return p.secrets.scrub(path)
+	return cut(l.secrets.scrub(path), maxExcerpt)
 }
 
 // askInstance asks one instance. That it cannot be reached is its failure,
 // unless the fault is on our side.
-func (p prepared) askInstance(ctx context.Context, instance deployment.Instance, late time.Time) answer {
+func (l look) askInstance(ctx context.Context, instance deployment.Instance, late time.Time) answer {
 	port := instance.Port
-	if p.Port != 0 {
-		port = p.Port
+	if l.Port != 0 {
+		port = l.Port
 	}
 	if instance.Address == "" || port == 0 {
 		return answer{err: errors.New("its address and port are not in Consul")}
 	}
 	host := net.JoinHostPort(instance.Address, strconv.Itoa(port))
 	began := time.Now()
-	a := p.ask(ctx, p.Scheme+"://"+host+p.Path)
+	a := l.visit().walk(ctx, l.Scheme+"://"+host)
 	if errors.Is(a.err, context.DeadlineExceeded) && !late.IsZero() && began.After(late) {
 		return answer{err: errors.New("the look's timeout left it too little time; a longer timeout lets all be asked")}
 	}
-	if a.err != nil && !ours(a.err) {
-		a.wrong, a.err = "did not answer: "+a.err.Error(), nil
+	switch {
+	case a.err != nil && ours(a.err):
+		a.err = fmt.Errorf("%s%w", a.at(), a.err)
+	case a.err != nil:
+		a.wrong, a.err = a.at()+"did not answer: "+advised(a.err, "the instance", settings(l.TLS)), nil
 	}
 	return a
 }
 
-// ask sends the request. Its answer's err is set when there was no answer.
-func (p prepared) ask(ctx context.Context, to string) answer {
-	req, err := http.NewRequestWithContext(ctx, p.Method, to, strings.NewReader(p.Body))
-	if err != nil {
-		return answer{err: p.safe(err)}
+// walk takes the steps one after another, until one is not answered as
+// expected, and gives the last answer with the time that all took together.
+func (v *visit) walk(ctx context.Context, base string) (a answer) {
+	client := v.client()
+	var took time.Duration
+	for _, step := range v.Steps {
+		filled, err := step.fill(expander{v.target, v.saved})
+		if err != nil { // by what an answer held: all else was filled in before
+			return answer{step: step.Name, took: took, wrong: fmt.Sprintf("at step %s gave a value that cannot be sent: %s", step.Name, v.secrets.scrub(err.Error()))}
+		}
+		v.secrets = v.secrets.and(secretsOf(filled.Headers, filled.Path, filled.Body))
+		a = v.ask(ctx, client, base, filled)
+		took += a.took
+		a.step, a.took = step.Name, took
+		switch {
+		case a.wrong != "" && step.Name != "":
+			a.wrong = fmt.Sprintf("%s%s", a.at(), a.wrong)
+			return a
+		case a.wrong != "" || a.err != nil:
+			return a
+		}
 	}
-	for name, value := range p.Headers {
+	return a
+}
+
+// at says at which step of a sequence something was.
+func (a answer) at() string {
+	if a.step == "" {
+		return ""
+	}
+	return fmt.Sprintf("at step %s ", a.step)
+}
+
+// ask sends one step's request. Its answer's err is set when there was no answer.
+func (v *visit) ask(ctx context.Context, client *http.Client, base string, step Step) answer {
+	req, err := http.NewRequestWithContext(ctx, step.Method, base+step.Path, strings.NewReader(step.Body))
+	if err != nil {
+		return answer{err: v.safe(err)}
+	}
+	for name, value := range step.Headers {
 		if http.CanonicalHeaderKey(name) == "Host" {
 			req.Host = value
 			continue
 		}
 		req.Header.Set(name, value)
 	}
+	if v.Every == EveryPreview {
+		req.Header.Set(PreviewHeader, string(v.target.Colour))
+	}
 	if _, ok := req.Header["User-Agent"]; !ok {
 		req.Header.Set("User-Agent", "teal-gate")
 	}
 
 	began := time.Now()
-	resp, err := p.client().Do(req)
+	resp, err := client.Do(req)
 	var refused redirectError
 	if errors.As(err, &refused) {
-		return answer{wrong: p.secrets.scrub(refused.Error()), took: time.Since(began)}
+		return answer{wrong: v.secrets.scrub(refused.Error()), took: time.Since(began)}
 	}
 	if err != nil {
-		return answer{err: p.safe(err)}
+		return answer{err: v.safe(err)}
 	}
 	defer resp.Body.Close() //nolint:errcheck // read side
-	a := p.judge(resp)
+	a := v.judge(step, resp)
 	a.took = time.Since(began)
 	return a
 }
 
-// client is made for one look: a gate asks seldom, and a connection of its own
+// client is made for one visit: a gate asks seldom, and a connection of its own
 // proves that a new one is accepted. No proxy of the agent's environment comes
 // between.
-func (p prepared) client() *http.Client {
+func (v *visit) client() *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives:      true,
 			ForceAttemptHTTP2:      true,
 			MaxResponseHeaderBytes: maxHeader,
-			TLSClientConfig:        &tls.Config{InsecureSkipVerify: p.TLSSkipVerify}, //nolint:gosec // the policy's choice
+			TLSClientConfig:        v.tls.Clone(),
 		},
-		CheckRedirect: p.redirect,
+		CheckRedirect: v.redirect,
+		Jar:           v.cookies,
 	}
 }
 
@@ -235,8 +295,8 @@ func (e redirectError) Error() string { return string(e) }
 
 // redirect keeps to the host that was asked: another one is not the candidate,
 // and must not be shown the configured headers.
-func (p prepared) redirect(req *http.Request, via []*http.Request) error {
-	if !p.FollowRedirects {
+func (l look) redirect(req *http.Request, via []*http.Request) error {
+	if !l.FollowRedirects {
 		return http.ErrUseLastResponse
 	}
 	if len(via) > maxRedirects {
@@ -250,7 +310,7 @@ func (p prepared) redirect(req *http.Request, via []*http.Request) error {
 
 // safe takes the URL out of an error (its query may hold a token), and any
 // secret the peer has echoed into it.
-func (p prepared) safe(err error) error {
+func (v *visit) safe(err error) error {
 	var at *url.Error
 	if errors.As(err, &at) {
 		err = at.Err
@@ -258,7 +318,7 @@ func (p prepared) safe(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
-	if text := p.secrets.scrub(err.Error()); text != line(err.Error()) {
+	if text := v.secrets.scrub(err.Error()); text != line(err.Error()) {
 		return errors.New(text)
 	}
 	return err

@@ -193,7 +193,7 @@ func tlsApp(t *testing.T) deployment.Instance {
 }
 
 func TestTLS(t *testing.T) {
-	finding, err := gate(t, "scheme = \"https\"\ntls_skip_verify = true\nbody_contains = \"hello\"").Gate.Check(t.Context(), green(tlsApp(t)))
+	finding, err := gate(t, "scheme = \"https\"\ntls {\ninsecure_skip_verify = true\n}\nbody_contains = \"hello\"").Gate.Check(t.Context(), green(tlsApp(t)))
 	if err != nil || finding.Verdict != gates.Pass {
 		t.Errorf("got %+v, %v", finding, err)
 	}
@@ -423,7 +423,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		if f, err := gate(t, `body_contains = "hello"`).Gate.Check(t.Context(), green(instance)); err != nil || f.Verdict != gates.Pass {
 			t.Fatal(f, err)
 		}
-		if f, err := gate(t, "scheme = \"https\"\ntls_skip_verify = true").Gate.Check(t.Context(), green(secure)); err != nil || f.Verdict != gates.Pass {
+		if f, err := gate(t, "scheme = \"https\"\ntls {\ninsecure_skip_verify = true\n}").Gate.Check(t.Context(), green(secure)); err != nil || f.Verdict != gates.Pass {
 			t.Fatal(f, err)
 		}
 	}

@@ -14,10 +14,8 @@ import (
 // mismatchJSON compares values found by dotted paths ("checks.0.status") with
 // what is expected, and says what differs first, or nothing.
 func mismatchJSON(body []byte, expected map[string]string) string {
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.UseNumber() // an ID of 64 bits must not be rounded into another
-	var root any
-	if err := decoder.Decode(&root); err != nil {
+	root, err := parseJSON(body)
+	if err != nil {
 		return "answered a body that is not JSON: " + err.Error()
 	}
 	for _, path := range slices.Sorted(maps.Keys(expected)) {
@@ -30,6 +28,14 @@ func mismatchJSON(body []byte, expected map[string]string) string {
 		}
 	}
 	return ""
+}
+
+// parseJSON reads the first value of a body.
+func parseJSON(body []byte) (root any, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber() // an ID of 64 bits must not be rounded into another
+	err = decoder.Decode(&root)
+	return root, err
 }
 
 // follow walks objects by key and arrays by index.

@@ -40,7 +40,7 @@ func decodeKV(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 
 // Check implements Gate.
 func (g KV) Check(ctx context.Context, target Target) (Finding, error) {
-	key, err := expander{target}.text(strings.ReplaceAll(g.Key, placeholderHash, target.Hash))
+	key, err := expander{target: target}.text(strings.ReplaceAll(g.Key, placeholderHash, target.Hash))
 	if err != nil {
 		return Finding{}, err
 	}

@@ -17,7 +17,9 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	vegeta "github.com/tsenart/vegeta/v12/lib"
 
+	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 const (
@@ -53,7 +55,7 @@ type Load struct {
 	P95    time.Duration
 	P99    time.Duration
 
-	TLSSkipVerify bool
+	TLS *measure.TLS `json:",omitempty"`
 }
 
 func decodeLoad(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
@@ -73,9 +75,11 @@ func decodeLoad(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Duration("p50", &g.P50)
 	d.Duration("p95", &g.P95)
 	d.Duration("p99", &g.P99)
-	d.Bool("tls_skip_verify", &g.TLSSkipVerify)
+	d.Block("tls")
 	d.Elsewhere(shared...)
 	d.Decode(body)
+	g.TLS = decodeTLS(d, eval)
+	checkTLS(d, g.TLS, g.Scheme)
 	g.validate(d)
 	return g, d.Diagnostics()
 }
@@ -96,9 +100,6 @@ func (g Load) validate(d *hclbody.Decoder) {
 	}
 	if g.Duration < time.Second {
 		d.Errorf("duration", "Load too short", "In %s nothing is learned; at least 1s.", g.Duration)
-	}
-	if g.TLSSkipVerify && g.Scheme != "https" {
-		d.Errorf("tls_skip_verify", "Contradictory gate", "tls_skip_verify says how to treat a certificate, but the scheme is http.")
 	}
 	limits := []struct {
 		name string
@@ -133,16 +134,20 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
+	secure, err := ask.TLS(settings(g.TLS))
+	if err != nil {
+		return Finding{}, err
+	}
 	target.Say(fmt.Sprintf("%d requests a second for %s against %d instances", g.Rate, g.Duration, len(targets)/len(g.Paths)))
 	aim := vegeta.NewStaticTargeter(targets...)
 	if g.Ramp > 0 {
 		start := max(1, g.Rate/10) // its pacer is slow to leave a lower one
 		slope := float64(g.Rate-start) / g.Ramp.Seconds()
-		if _, err := g.attack(ctx, aim, vegeta.LinearPacer{StartAt: vegeta.Rate{Freq: start, Per: time.Second}, Slope: slope}, g.Ramp); err != nil {
+		if _, err := g.attack(ctx, secure, aim, vegeta.LinearPacer{StartAt: vegeta.Rate{Freq: start, Per: time.Second}, Slope: slope}, g.Ramp); err != nil {
 			return Finding{}, err
 		}
 	}
-	seen, err := g.attack(ctx, aim, vegeta.Rate{Freq: g.Rate, Per: time.Second}, g.Duration)
+	seen, err := g.attack(ctx, secure, aim, vegeta.Rate{Freq: g.Rate, Per: time.Second}, g.Duration)
 	if err != nil {
 		return Finding{}, err
 	}
@@ -151,7 +156,7 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 
 // targets are the paths on each of the candidate's instances.
 func (g Load) targets(target Target) ([]vegeta.Target, secrets, error) {
-	e := expander{target}
+	e := expander{target: target}
 	header := http.Header{"User-Agent": {"teal-gate"}}
 	for name, value := range g.Headers {
 		value, err := e.text(value)
@@ -199,11 +204,11 @@ type seen struct {
 }
 
 // attack sends requests for a while and adds up the answers. It keeps none.
-func (g Load) attack(ctx context.Context, aim vegeta.Targeter, pace vegeta.Pacer, lasts time.Duration) (*seen, error) {
+func (g Load) attack(ctx context.Context, secure *tls.Config, aim vegeta.Targeter, pace vegeta.Pacer, lasts time.Duration) (*seen, error) {
 	attacker := vegeta.NewAttacker(
 		vegeta.Timeout(g.Answer), vegeta.Redirects(vegeta.NoFollow), vegeta.MaxBody(0), vegeta.MaxWorkers(maxLoadBusy),
 		vegeta.Proxy(func(*http.Request) (*url.URL, error) { return nil, nil }), // none of the agent's environment
-		vegeta.TLSConfig(&tls.Config{InsecureSkipVerify: g.TLSSkipVerify}),      //nolint:gosec // the policy's choice
+		vegeta.TLSConfig(secure),
 	)
 	stopped := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stopped()
@@ -260,7 +265,7 @@ func (g Load) judge(s *seen, hidden secrets) (Finding, error) {
 	}}
 	var passed []string
 	if share > g.Errors {
-		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.scrub(s.failure)))
+		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.scrub(advised(errors.New(s.failure), "the instance", settings(g.TLS)))))
 	}
 	for _, limit := range []struct {
 		name   string

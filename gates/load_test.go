@@ -145,7 +145,7 @@ func TestMistakesInALoad(t *testing.T) {
 		"rate = 1\nduration = \"1ms\"":         "Load too short",
 		"rate = 1\np50 = \"2s\"\np99 = \"1s\"": "p50 may take 2s, and p99 only 1s",
 		"rate = 1\np99 = \"20s\"":              "is an error already",
-		"rate = 1\ntls_skip_verify = true":     "the scheme is http",
+		"rate = 1\ntls {}":                     "the scheme is http",
 		"rate = 1\nurl = \"http://blue/\"":     "Known in gate \"load\"",
 	} {
 		_, diags := decode(t, "gate \"load\" \"n\" {\n"+body+"\n}")

@@ -30,7 +30,7 @@ type Metrics struct {
 	Port   int // 0: the instance's own
 	Path   string
 	Limits measure.Limits
-	measure.Access
+	TLS    *measure.TLS `json:",omitempty"`
 }
 
 func decodeMetrics(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
@@ -41,8 +41,10 @@ func decodeMetrics(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 	d.String("scheme", &m.Scheme, hclbody.OneOf("http", "https"))
 	d.Int("port", &m.Port, hclbody.Within(1, 65535))
 	d.String("path", &m.Path, hclbody.NotEmpty)
-	d.Bool("tls_skip_verify", &m.TLSSkipVerify)
+	d.Block("tls")
 	m.Limits = decodeLimits(d, body)
+	m.TLS = decodeTLS(d, eval)
+	checkTLS(d, m.TLS, m.Scheme)
 
 	switch u, err := url.Parse("http://host" + m.Path); {
 	case !strings.HasPrefix(m.Path, "/"):
@@ -52,9 +54,6 @@ func decodeMetrics(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 	}
 	if strings.ContainsAny(m.Metric, " \t\r\n{}()[]\"',=") {
 		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric; select series by labels.", m.Metric)
-	}
-	if m.TLSSkipVerify && m.Scheme != "https" {
-		d.Errorf("tls_skip_verify", "Contradictory gate", "tls_skip_verify says how to treat a certificate, but the scheme is http.")
 	}
 	return m, d.Diagnostics()
 }
@@ -133,10 +132,13 @@ func (m Metrics) of(ctx context.Context, i deployment.Instance) (measure.Value, 
 		return measure.Value{}, false, errors.New("its address and port are not in Consul")
 	}
 	at := m.Scheme + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + m.Path
-	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, m.Access)
+	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, measure.Access{TLS: settings(m.TLS)})
+	if err != nil {
+		return measure.Value{}, false, errors.New(advised(err, "the instance", settings(m.TLS)))
+	}
 	sum := measure.Value{Name: m.Metric + m.selected() + " of " + i.ID}
 	for _, s := range series {
 		sum.Number += s.Number
 	}
-	return sum, len(series) > 0, err
+	return sum, len(series) > 0, nil
 }

@@ -4,18 +4,38 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 // Placeholders stand for what is only known at the time of a look. They are
 // written {colour}, {version} and {service}, without the dollar sign, which is
-// HCL's own and is evaluated when the policy loads.
+// HCL's own and is evaluated when the policy loads. In the steps of an http
+// gate {saved.name} stands for what an earlier step has saved under that name.
 var placeholders = []string{"{colour}", "{version}", "{service}"}
 
-var placeholderLike = regexp.MustCompile(`\{[A-Za-z_]*\}`)
+var (
+	placeholder     = regexp.MustCompile(`\{(?:colour|version|service|saved\.[A-Za-z_][A-Za-z0-9_]*)\}`)
+	placeholderLike = regexp.MustCompile(`\{(?:[A-Za-z_][A-Za-z0-9_.]*)?\}`)
+)
+
+// savedPrefix begins the placeholder of a saved value.
+const savedPrefix = "{saved."
+
+// savedName is the name in a placeholder of a saved value; ok is false for all
+// others.
+func savedName(placeholder string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(placeholder, savedPrefix)
+	return strings.TrimSuffix(name, "}"), ok
+}
 
 // expander fills placeholders in for one look.
-type expander struct{ target Target }
+type expander struct {
+	target Target
+	// saved is by name what steps have saved so far. What is not in it is left
+	// as it stands.
+	saved map[string]string
+}
 
 // text expands a header's, body's or expectation's text.
 func (e expander) text(s string) (string, error) {
@@ -25,16 +45,17 @@ func (e expander) text(s string) (string, error) {
 // url expands a part of a URL; the value is escaped so that it can only ever
 // be one part of it.
 func (e expander) url(s string) (string, error) {
-	return e.expand(s, func(v string) string { return strings.ReplaceAll(url.QueryEscape(v), "+", "%20") })
+	return e.expand(s, inURL)
 }
 
-// expand refuses a placeholder nothing is known for: an empty version would be
-// contained in every answer.
+func inURL(v string) string { return strings.ReplaceAll(url.QueryEscape(v), "+", "%20") }
+
+// expand goes over a text once: what a value holds is never expanded again,
+// since an instance may have written it. It refuses a placeholder nothing is
+// known for: an empty version would be contained in every answer.
 func (e expander) expand(s string, escape func(string) string) (string, error) {
-	for _, p := range placeholders {
-		if !strings.Contains(s, p) {
-			continue
-		}
+	var err error
+	s = placeholder.ReplaceAllStringFunc(s, func(p string) string {
 		var value string
 		switch p {
 		case "{colour}":
@@ -43,22 +64,54 @@ func (e expander) expand(s string, escape func(string) string) (string, error) {
 			value = e.target.Version
 		case "{service}":
 			value = e.target.Service
+		default:
+			name, _ := savedName(p)
+			value, known := e.saved[name]
+			if !known {
+				return p
+			}
+			return escape(value)
 		}
-		if value == "" {
-			return "", fmt.Errorf("the gate refers to %s, but the candidate's %s is not known", p, strings.Trim(p, "{}"))
+		if value == "" && err == nil {
+			err = fmt.Errorf("the gate refers to %s, but the candidate's %s is not known", p, strings.Trim(p, "{}"))
 		}
-		s = strings.ReplaceAll(s, p, escape(value))
+		return escape(value)
+	})
+	if err != nil {
+		return "", err
 	}
 	return s, nil
 }
 
 // unknownPlaceholder finds what looks like a placeholder and is none. Only
-// URLs are searched, where braces have no other meaning.
-func unknownPlaceholder(s string) string {
+// URLs are searched, where braces have no other meaning. Saved are the names of
+// what has been saved by then.
+func unknownPlaceholder(s string, saved ...string) string {
 	for _, found := range placeholderLike.FindAllString(s, -1) {
-		if !strings.Contains(strings.Join(placeholders, " "), found) {
+		name, isSaved := savedName(found)
+		if !slices.Contains(placeholders, found) && !(isSaved && slices.Contains(saved, name)) {
 			return found
 		}
 	}
 	return ""
 }
+
+// parsable tries a URL whose placeholders are not known yet.
+func parsable(raw string, saved ...string) error {
+	if name := unknownPlaceholder(raw, saved...); name != "" {
+		if _, ok := savedName(name); ok {
+			return fmt.Errorf("%s stands for nothing that an earlier step has saved", name)
+		}
+		return fmt.Errorf("%s is no placeholder; known are %s", name, strings.Join(placeholders, ", "))
+	}
+	if _, err := url.Parse(sample(raw)); err != nil {
+		if e, ok := err.(*url.Error); ok {
+			err = e.Err
+		}
+		return err
+	}
+	return nil
+}
+
+// sample is a text with something in place of its placeholders.
+func sample(raw string) string { return placeholder.ReplaceAllString(raw, "x") }

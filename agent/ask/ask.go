@@ -6,8 +6,6 @@ package ask
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -69,16 +67,9 @@ func plain(ctx context.Context, err error) error {
 // certificates may change between two. No proxy of the agent's environment comes
 // between.
 func client(a measure.Access) (*http.Client, error) {
-	settings := &tls.Config{InsecureSkipVerify: a.TLSSkipVerify} //nolint:gosec // the policy's choice
-	if a.CAFile != "" {
-		pem, err := secret(a.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		settings.RootCAs = x509.NewCertPool()
-		if !settings.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: there is no certificate in %s", a.CAFile)
-		}
+	settings, err := TLS(a.TLS)
+	if err != nil {
+		return nil, err
 	}
 	headers := http.Header{}
 	for name, value := range a.Headers {

@@ -187,12 +187,12 @@ func TestCertificates(t *testing.T) {
 		return err
 	}
 	refused(t, "unknown", ask(measure.Access{}), "certificate")
-	refused(t, "no certificate", ask(measure.Access{CAFile: nothing}), "ca_file: there is no certificate in "+nothing)
-	refused(t, "no file", ask(measure.Access{CAFile: ca + "x"}), "ca_file: open")
-	if err := ask(measure.Access{CAFile: ca}); err != nil {
+	refused(t, "no certificate", ask(measure.Access{TLS: measure.TLS{CAFile: nothing}}), "ca_file: there is no certificate in "+nothing)
+	refused(t, "no file", ask(measure.Access{TLS: measure.TLS{CAFile: ca + "x"}}), "ca_file: open")
+	if err := ask(measure.Access{TLS: measure.TLS{CAFile: ca}}); err != nil {
 		t.Errorf("with its certificate: %v", err)
 	}
-	if err := ask(measure.Access{TLSSkipVerify: true}); err != nil {
+	if err := ask(measure.Access{TLS: measure.TLS{InsecureSkipVerify: true}}); err != nil {
 		t.Errorf("without looking: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package measure
 import (
 	"maps"
 	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,17 +14,16 @@ import (
 // the agent's machine, and read at each question: neither the policy nor a record
 // nor a log ever holds them.
 type Access struct {
-	Headers       map[string]string
-	HeaderFiles   map[string]string // header → file that holds its value
-	CAFile        string            // certificates to trust instead of the machine's own
-	TLSSkipVerify bool
+	Headers     map[string]string
+	HeaderFiles map[string]string // header → file that holds its value
+	TLS         TLS
 }
 
 func (a *Access) declare(d *hclbody.Decoder) {
 	d.StringMap("headers", &a.Headers)
 	d.StringMap("header_files", &a.HeaderFiles)
-	d.String("ca_file", &a.CAFile, hclbody.NotEmpty)
-	d.Bool("tls_skip_verify", &a.TLSSkipVerify)
+	d.String("ca_file", &a.TLS.CAFile, hclbody.NotEmpty)
+	d.Bool("tls_skip_verify", &a.TLS.InsecureSkipVerify)
 }
 
 // headerName is a token as RFC 9110 section 5.6.2 has it.
@@ -49,12 +47,12 @@ func (a *Access) validate(d *hclbody.Decoder, raw string) {
 	case u.Fragment != "":
 		d.Errorf("url", "Wrong URL", "url holds a fragment, which is never sent.")
 	}
-	for what, set := range map[string]bool{"ca_file": a.CAFile != "", "tls_skip_verify": a.TLSSkipVerify} {
+	for what, set := range map[string]bool{"ca_file": a.TLS.CAFile != "", "tls_skip_verify": a.TLS.InsecureSkipVerify} {
 		if set && u.Scheme != "https" {
 			d.Errorf(what, "Certificate of nobody", "%s says which certificates to accept, but the URL is http.", what)
 		}
 	}
-	if a.TLSSkipVerify && a.CAFile != "" {
+	if a.TLS.InsecureSkipVerify && a.TLS.CAFile != "" {
 		d.Errorf("tls_skip_verify", "Contradictory certificates", "ca_file says whom to trust, and tls_skip_verify trusts everybody.")
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Headers)) {
@@ -72,11 +70,10 @@ func (a *Access) validate(d *hclbody.Decoder, raw string) {
 		if _, both := a.Headers[name]; both {
 			d.Errorf("header_files", "Header twice", "%s is in headers too.", name)
 		}
-		if !filepath.IsAbs(a.HeaderFiles[name]) {
-			d.Errorf("header_files", "Relative path", "%q has to be an absolute path: it is read on the machine of whichever agent leads.", a.HeaderFiles[name])
+		if a.HeaderFiles[name] == "" {
+			d.Errorf("header_files", "No file", "%s names no file.", name)
 		}
+		absolute(d, "header_files", a.HeaderFiles[name])
 	}
-	if a.CAFile != "" && !filepath.IsAbs(a.CAFile) {
-		d.Errorf("ca_file", "Relative path", "%q has to be an absolute path: it is read on the machine of whichever agent leads.", a.CAFile)
-	}
+	absolute(d, "ca_file", a.TLS.CAFile)
 }

@@ -167,6 +167,13 @@ func TestDocsNameEverything(t *testing.T) {
 	arguments, _ = knownIn(t, within("watch {\nearly {\nunheard_of = 1\n}\n}"))
 	check("early", arguments, nil)
 
+	arguments, blocks = knownIn(t, within("gate \"http\" \"n\" {\nstep \"s\" {\nunheard_of = 1\n}\n}"))
+	check("step", arguments, blocks)
+	arguments, _ = knownIn(t, within("gate \"http\" \"n\" {\nstep \"s\" {\nsave \"v\" {\nunheard_of = 1\n}\n}\n}"))
+	check("save", arguments, nil)
+	arguments, _ = knownIn(t, within("gate \"http\" \"n\" {\ntls {\nunheard_of = 1\n}\n}"))
+	check("tls", arguments, nil)
+
 	shared := sortedKeys(docs["gate"].defaults)
 	for kind := range gates.Kinds {
 		arguments, blocks := knownIn(t, within(fmt.Sprintf("gate %q \"n\" {\nunheard_of = 1\n}", kind)))
@@ -219,6 +226,7 @@ func TestDocsDefaults(t *testing.T) {
 			section := fmt.Sprintf("gate %q", kind)
 			inner += fmt.Sprintf("%s %q {\n%s}\n", section, kind, docs[section].over(docs["gate"]).body(section, all))
 		}
+		inner += block(`gate "http" "steps"`, "", "scheme = \"https\"\n"+block("tls", "tls", "")+block(`step "one"`, "step", ""))
 		triggers := ""
 		for _, kind := range slices.Sorted(maps.Keys(rollback.Kinds)) {
 			section := fmt.Sprintf("trigger %q", kind)

@@ -35,7 +35,8 @@ var refusals = []string{
 }
 
 // Advice is what the error of a request calls for, empty when it is not about
-// TLS. No error means that the server has answered.
+// TLS. No error means that the server has answered. Of an error that has come
+// through somebody who keeps only its words, those will do.
 func (s *Settings) Advice(err error) string {
 	if err == nil {
 		s.answered.Store(true)
@@ -54,11 +55,13 @@ func (s *Settings) Advice(err error) string {
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
-	case errors.As(err, &unknown):
+	case errors.As(err, &unknown) || says("x509: certificate signed by unknown authority"):
 		return fmt.Sprintf("%s's certificate is signed by nobody who is trusted here: %s says whom to trust", s.Server, s.CA)
 	case errors.As(err, &host):
 		return fmt.Sprintf("%s's certificate is not for %q: %s must be a name that stands in it", s.Server, host.Host, s.ServerName)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+	case says("x509: cannot validate certificate for", "x509: certificate is valid for", "x509: certificate is not valid for any names"):
+		return fmt.Sprintf("%s's certificate is not for the name that it was asked by: %s must be a name that stands in it", s.Server, s.ServerName)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired || says("x509: certificate has expired or is not yet valid"):
 		return fmt.Sprintf("%s's certificate is not valid now: renew it, or set the clock here right", s.Server)
 	case says(refusals...) && !s.Certificate:
 		return s.unshown()

@@ -62,6 +62,10 @@ func TestAdvice(t *testing.T) {
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("%v\nadvice: %q, want %q", err, got, c.want)
 			}
+			_, setting, _ := strings.Cut(c.want, "-") // what is left of an error in a report
+			if got := settings(c.shown).Advice(errors.New(err.Error())); (got == "") != (c.want == "") || !strings.Contains(got, setting) {
+				t.Errorf("%q\nadvice: %q, want %q", err, got, setting)
+			}
 		})
 	}
 	resp, err := http.Get(strings.Replace(secure.URL, "https:", "http:", 1))
@@ -74,8 +78,10 @@ func TestAdvice(t *testing.T) {
 		t.Errorf("%s: %q", body, got)
 	}
 	expired := x509.CertificateInvalidError{Reason: x509.Expired}
-	if got := settings(false).Advice(expired); !strings.Contains(got, "not valid now") {
-		t.Errorf("%v: %q", expired, got)
+	for _, err := range []error{expired, errors.New("tls: failed to verify certificate: " + expired.Error())} {
+		if got := settings(false).Advice(err); !strings.Contains(got, "not valid now") {
+			t.Errorf("%v: %q", err, got)
+		}
 	}
 	reset := errors.New("http2: client conn could not be established")
 	for shown, want := range map[bool]string{false: "perhaps Consul wants", true: "perhaps Consul does not accept"} {
