@@ -274,6 +274,11 @@ func TestMistakes(t *testing.T) {
   above = 1
   empty = "fine"
 }`,
+		`gate "grpc" "health" {
+  every   = "preview"
+  service = "/shop.v1.Orders"
+  scheme  = "https"
+}`,
 		`gate "metrics" "warm" {
   metric          = "sum(x)"
   above           = 1

@@ -121,6 +121,7 @@ var own = map[string]Named{
 // Kinds are the gates a policy may name.
 var Kinds = map[string]Kind{
 	"exec":       decodeExec,
+	"grpc":       decodeGRPC,
 	"http":       decodeHTTP,
 	"http-json":  decodeHTTPJSON,
 	"kv":         decodeKV,

@@ -2,7 +2,6 @@ package gates
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"strings"
 
@@ -134,27 +133,18 @@ func (g HTTP) scheme() string {
 
 // Check implements Gate.
 func (g HTTP) Check(ctx context.Context, target Target) (Finding, error) {
-	serving := 0
-	for _, instance := range target.Instances {
-		if instance.Serving() {
-			serving++
-		}
+	if reason := unready(target, g.Every); reason != "" {
+		return Finding{Reason: reason}, nil
 	}
-	need := 1
-	if g.Every == EveryInstance {
-		need = max(1, target.Expected)
-	}
-	if serving < need {
-		return Finding{
-			Reason: fmt.Sprintf("%d of %d instances of %s %s are ready to be asked", serving, max(need, target.Expected), target.Service, target.Colour),
-		}, nil
-	}
-	v, err := g.prepare(target)
+	l, err := g.prepare(target)
 	if err != nil {
 		return Finding{}, err
 	}
 	if g.Every == EveryPreview {
-		return v.preview(ctx)
+		return l.preview(ctx)
 	}
-	return v.instances(ctx, target)
+	return each{
+		every: g.Every, what: l.what(), port: g.Port, tls: settings(g.TLS),
+		ask: func(ctx context.Context, host string) answer { return l.visit().walk(ctx, g.Scheme+"://"+host) },
+	}.judge(ctx, target)
 }

@@ -14,16 +14,18 @@ import (
 // maxBody is how much of an answer's body is looked at.
 const maxBody = 1 << 20
 
-// answer is what one request came to. Err: nobody could ask. Wrong: what was
-// not as expected, or empty.
+// answer is what asking somebody came to. Err: there was no answer. Wrong: what
+// was not as expected, or empty. Unknown: why what was answered says nothing.
 type answer struct {
-	err    error
-	wrong  string
-	status int
-	body   string // excerpt, when it was looked at and was wrong
-	large  bool   // there was more body than was looked at
-	took   time.Duration
-	step   string // the last that was taken, in a sequence
+	err     error
+	wrong   string
+	unknown string
+	status  int
+	body    string // excerpt, when it was looked at and was wrong
+	large   bool   // there was more body than was looked at
+	took    time.Duration
+	step    string // the last that was taken, in a sequence
+	health  string // status of a health check
 }
 
 func (a answer) figures() map[string]string {
@@ -36,6 +38,9 @@ func (a answer) figures() map[string]string {
 	}
 	if a.body != "" {
 		figures["body"] = a.body
+	}
+	if a.health != "" {
+		figures["health"] = a.health
 	}
 	if a.step != "" {
 		figures["step"] = a.step

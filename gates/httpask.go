@@ -8,20 +8,16 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/ask"
-	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 const (
-	maxHeader     = 256 << 10 // of an answer's header
-	maxRedirects  = 10
-	maxConcurrent = 8 // instances asked at a time
+	maxHeader    = 256 << 10 // of an answer's header
+	maxRedirects = 10
 )
 
 // look is a gate about to ask: all that is the same for everybody who is asked.
@@ -89,73 +85,6 @@ func (l look) preview(ctx context.Context) (Finding, error) {
 	return finding, nil
 }
 
-// instances asks all that Consul would route to, a few at a time. One whose
-// turn comes so late that the look ends before it could answer was not asked:
-// that there are many instances is no fault of theirs.
-func (l look) instances(ctx context.Context, target Target) (Finding, error) {
-	var late time.Time // who is asked after it has too little time
-	if deadline, ok := ctx.Deadline(); ok {
-		late = deadline.Add(-time.Until(deadline) / 2)
-	}
-	var asked []deployment.Instance
-	for _, instance := range target.Instances {
-		if instance.Serving() {
-			asked = append(asked, instance)
-		}
-	}
-	answers := make([]answer, len(asked))
-	slots := make(chan struct{}, maxConcurrent)
-	var wg sync.WaitGroup
-	for i, instance := range asked {
-		slots <- struct{}{} // held at most for the look's timeout
-		wg.Go(func() {
-			defer func() { <-slots }()
-			answers[i] = l.askInstance(ctx, instance, late)
-		})
-	}
-	wg.Wait()
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return Finding{}, ctx.Err()
-	}
-
-	var passed int
-	var wrong, unasked []string
-	var shown answer // the evidence: the first failure, else the slowest answer
-	for i, a := range answers {
-		name := fmt.Sprintf("%s (%s)", asked[i].ID, asked[i].HostPort())
-		switch {
-		case a.err != nil:
-			unasked = append(unasked, fmt.Sprintf("%s: %s", name, a.err))
-			continue
-		case a.wrong != "":
-			if len(wrong) == 0 {
-				shown = a
-			}
-			wrong = append(wrong, fmt.Sprintf("%s %s", name, a.wrong))
-		default:
-			passed++
-			if len(wrong) == 0 && a.took >= shown.took {
-				shown = a
-			}
-		}
-	}
-	finding := Finding{Figures: shown.figures()}
-	finding.Figures["asked"] = strconv.Itoa(len(asked))
-	finding.Figures["passed"] = strconv.Itoa(passed)
-	what := l.what()
-	switch {
-	case passed == len(asked) || passed > 0 && l.Every == EveryAny:
-		finding.Verdict = Pass
-		finding.Reason = fmt.Sprintf("%s: %d of %d instances answered as expected", what, passed, len(asked))
-	case len(unasked) > 0 && (len(wrong) == 0 || l.Every == EveryAny):
-		return finding, fmt.Errorf("%s: %s", what, listed(unasked))
-	default:
-		finding.Verdict = Fail
-		finding.Reason = fmt.Sprintf("%s: %d of %d instances did not pass: %s", what, len(wrong), len(asked), listed(wrong))
-	}
-	return finding, nil
-}
-
 // what is asked, as evidence has it.
 func (l look) what() string {
 	if l.Steps[0].Name != "" {
@@ -176,31 +105,6 @@ func (l look) shown(step Step) string {
 		path += "?…"
 	}
 	return cut(l.secrets.scrub(path), maxExcerpt)
-}
-
-// askInstance asks one instance. That it cannot be reached is its failure,
-// unless the fault is on our side.
-func (l look) askInstance(ctx context.Context, instance deployment.Instance, late time.Time) answer {
-	port := instance.Port
-	if l.Port != 0 {
-		port = l.Port
-	}
-	if instance.Address == "" || port == 0 {
-		return answer{err: errors.New("its address and port are not in Consul")}
-	}
-	host := net.JoinHostPort(instance.Address, strconv.Itoa(port))
-	began := time.Now()
-	a := l.visit().walk(ctx, l.Scheme+"://"+host)
-	if errors.Is(a.err, context.DeadlineExceeded) && !late.IsZero() && began.After(late) {
-		return answer{err: errors.New("the look's timeout left it too little time; a longer timeout lets all be asked")}
-	}
-	switch {
-	case a.err != nil && ours(a.err):
-		a.err = fmt.Errorf("%s%w", a.at(), a.err)
-	case a.err != nil:
-		a.wrong, a.err = a.at()+"did not answer: "+advised(a.err, "the instance", settings(l.TLS)), nil
-	}
-	return a
 }
 
 // walk takes the steps one after another, until one is not answered as

@@ -54,7 +54,7 @@ func advised(err error, who string, t measure.TLS) string {
 	advice := ""
 	switch {
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
-		advice = who + " does not speak TLS there: scheme and tls say how it is spoken to, and port where"
+		advice = who + " does not speak TLS there: port has to be one where it does, or it is to be asked without"
 	default:
 		s := &trust.Settings{
 			Server: who, HTTPS: true, Certificate: t.CertFile != "",

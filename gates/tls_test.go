@@ -131,11 +131,17 @@ func secureApp(t *testing.T, config *tls.Config) deployment.Instance {
 	return instanceAt(t, server.Listener.Addr().String())
 }
 
+func secureGRPC(t *testing.T, config *tls.Config) deployment.Instance {
+	t.Helper()
+	return grpcApp(t, healthy(nil), config)
+}
+
 func plainApp(t *testing.T) deployment.Instance { return app(t, answers(200, "up 1\n")) }
 
 var kinds = map[string]kin{
 	"http":    {"scheme = \"https\"\n", secureApp, plainApp},
 	"metrics": {"scheme = \"https\"\nmetric = \"up\"\nbelow = 1\n", secureApp, plainApp},
+	"grpc":    {"", secureGRPC, func(t *testing.T) deployment.Instance { return grpcApp(t, healthy(nil), nil) }},
 	"load":    {"scheme = \"https\"\nrate = 5\nduration = \"1s\"\n", secureApp, plainApp},
 }
 
