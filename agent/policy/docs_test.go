@@ -289,7 +289,7 @@ func TestExamples(t *testing.T) {
 			t.Errorf("no example shows trigger %q", kind)
 		}
 	}
-	for _, kind := range []string{"http", "http-json", "metrics", "prometheus"} {
+	for kind := range gates.Kinds {
 		if !shown["gate "+kind] {
 			t.Errorf("no example shows gate %q", kind)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
@@ -27,9 +26,10 @@ const faultHeader = "X-Fault"
 type App struct {
 	Exit func(status int)
 
-	id      Identity
-	mux     *http.ServeMux
-	metrics *metrics
+	id       Identity
+	mux      *http.ServeMux
+	metrics  *metrics
+	sessions sessions
 
 	mu       sync.Mutex
 	fault    Fault
@@ -38,11 +38,14 @@ type App struct {
 	draining bool
 }
 
-// New makes an app that reports id and misbehaves as fault says.
-func New(id Identity, fault Fault) *App {
-	a := &App{id: id, fault: fault, metrics: newMetrics(), mux: http.NewServeMux(), Exit: func(int) {}}
+// New makes an app that reports id, lets those log in who know the password, and
+// misbehaves as fault says.
+func New(id Identity, password string, fault Fault) *App {
+	a := &App{id: id, fault: fault, metrics: newMetrics(), sessions: sessions{password: password}, mux: http.NewServeMux(), Exit: func(int) {}}
 	a.mux.HandleFunc("GET /{$}", a.identity)
 	a.mux.HandleFunc("GET /version", a.identity)
+	a.mux.HandleFunc("POST /login", a.sessions.login)
+	a.mux.HandleFunc("GET /account", a.sessions.account)
 	a.mux.HandleFunc("GET /health", a.health)
 	a.mux.HandleFunc("GET /metrics", a.metrics.ServeHTTP)
 	a.mux.HandleFunc("POST /fault", a.setFault)
@@ -117,8 +120,7 @@ func (a *App) count(ordinary bool) (Fault, bool) {
 }
 
 func (a *App) identity(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(a.id) // fails only when the client has gone
+	answer(w, a.id)
 }
 
 func (a *App) health(w http.ResponseWriter, _ *http.Request) {

@@ -23,8 +23,10 @@ func get(a *App, path string, header ...string) *httptest.ResponseRecorder {
 	return w
 }
 
-func post(a *App, form url.Values) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(http.MethodPost, "/fault", strings.NewReader(form.Encode()))
+func post(a *App, form url.Values) *httptest.ResponseRecorder { return postTo(a, "/fault", form) }
+
+func postTo(a *App, path string, form url.Values) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)
@@ -42,7 +44,7 @@ func mustFault(t *testing.T, s string) Fault {
 
 func TestIdentityIsInEveryAnswer(t *testing.T) {
 	want := Identity{Version: "1.2", Colour: "green", Instance: "i-1"}
-	a := New(want, mustFault(t, ""))
+	a := New(want, "teapot", mustFault(t, ""))
 	for _, path := range []string{"/", "/version"} {
 		w := get(a, path)
 		var got Identity
@@ -72,7 +74,7 @@ func TestParseFault(t *testing.T) {
 }
 
 func TestErrorsHitTheirShareAndAreMarked(t *testing.T) {
-	a := New(Identity{}, mustFault(t, "errors:0.3"))
+	a := New(Identity{}, "teapot", mustFault(t, "errors:0.3"))
 	var failed int
 	for range 100 {
 		w := get(a, "/")
@@ -91,7 +93,7 @@ func TestErrorsHitTheirShareAndAreMarked(t *testing.T) {
 func TestFaultWaitsForOrdinaryRequests(t *testing.T) {
 	fault := mustFault(t, "errors")
 	fault.After = 3
-	a := New(Identity{}, fault)
+	a := New(Identity{}, "teapot", fault)
 	for range 50 { // what a gate asks does not bring the fault nearer
 		get(a, "/health")
 		get(a, "/metrics")
@@ -113,7 +115,7 @@ func TestFaultWaitsForOrdinaryRequests(t *testing.T) {
 }
 
 func TestFaultIsSwitchedWhileRunning(t *testing.T) {
-	a := New(Identity{}, mustFault(t, ""))
+	a := New(Identity{}, "teapot", mustFault(t, ""))
 	status := -1
 	a.Exit = func(code int) { status = code }
 
@@ -146,8 +148,48 @@ func TestFaultIsSwitchedWhileRunning(t *testing.T) {
 	}
 }
 
+// An account is for whoever has both the cookie and the token of one login.
+func TestLogin(t *testing.T) {
+	a := New(Identity{}, "teapot", mustFault(t, ""))
+	if w := postTo(a, "/login", url.Values{"user": {"smoke"}, "password": {"kettle"}}); w.Code != http.StatusUnauthorized || w.Header().Get("Set-Cookie") != "" {
+		t.Errorf("a wrong password: %d %v", w.Code, w.Header())
+	}
+	login := func(user string) (cookie, token string) {
+		w := postTo(a, "/login", url.Values{"user": {user}, "password": {"teapot"}})
+		var given struct{ Token string }
+		if err := json.Unmarshal(w.Body.Bytes(), &given); err != nil || w.Code != http.StatusOK || given.Token == "" {
+			t.Fatalf("login: %d %s %v", w.Code, w.Body, err)
+		}
+		cookie, _, _ = strings.Cut(w.Header().Get("Set-Cookie"), ";")
+		return cookie, "Bearer " + given.Token
+	}
+	cookie, token := login("smoke")
+	_, other := login("other")
+	for name, c := range map[string]struct {
+		header []string
+		status int
+		body   string
+	}{
+		"both":                  {[]string{"Cookie", cookie, "Authorization", token}, http.StatusOK, `{"user":"smoke"}`},
+		"no cookie":             {[]string{"Authorization", token}, http.StatusUnauthorized, "not logged in"},
+		"no token":              {[]string{"Cookie", cookie}, http.StatusForbidden, "not your account"},
+		"somebody else's":       {[]string{"Cookie", cookie, "Authorization", other}, http.StatusForbidden, "not your account"},
+		"a cookie of one's own": {[]string{"Cookie", "session=x", "Authorization", "Bearer "}, http.StatusForbidden, "not your account"},
+	} {
+		if w := get(a, "/account", c.header...); w.Code != c.status || strings.TrimSpace(w.Body.String()) != c.body {
+			t.Errorf("%s: %d %s, want %d %s", name, w.Code, w.Body, c.status, c.body)
+		}
+	}
+	for range maxSessions {
+		login("many")
+	}
+	if n := len(a.sessions.open); n > maxSessions {
+		t.Errorf("%d sessions are remembered", n)
+	}
+}
+
 func TestMetrics(t *testing.T) {
-	a := New(Identity{}, mustFault(t, "errors:0.5"))
+	a := New(Identity{}, "teapot", mustFault(t, "errors:0.5"))
 	for range 10 {
 		get(a, "/")
 	}

@@ -9,6 +9,7 @@
 //	ENVIRONMENT_NAME      colour to report; empty means "none"
 //	NOMAD_ADDR_http       address to listen on (or -listen)
 //	NOMAD_ALLOC_ID        instance to report; otherwise host name and pid
+//	LOGIN_PASSWORD        of every user at /login, "teapot" by default
 //	FAULT                 misbehaviour, "kind" or "kind:rate": see ParseFault
 //	FAULT_AFTER_REQUESTS  ordinary requests to answer before FAULT begins
 //	FAULT_DELAY           how late a slow answer is, 500ms by default
@@ -58,7 +59,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 		Version:  *version,
 		Colour:   or(getenv("ENVIRONMENT_NAME"), "none"),
 		Instance: or(getenv("NOMAD_ALLOC_ID"), instance()),
-	}, fault)
+	}, or(getenv("LOGIN_PASSWORD"), "teapot"), fault)
 	app.Exit = os.Exit
 
 	listener, err := net.Listen("tcp", *listen)

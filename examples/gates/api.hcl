@@ -20,6 +20,43 @@ service "api" {
     }
   }
 
+  # What a user does, on each instance: log in, and with that session and its
+  # token see the account. Neither shows in any record or log.
+  gate "http" "account" {
+    step "login" {
+      path    = "/login"
+      headers = { Content-Type = "application/x-www-form-urlencoded" }
+      body    = "user=smoke&password=${urlencode(env("TEAL_EXAMPLE_PASSWORD", "teapot"))}"
+      save "token" { json = "token" }
+    }
+
+    step "account" {
+      path    = "/account"
+      headers = { Authorization = "Bearer {saved.token}" }
+      json    = { user = "smoke" }
+    }
+  }
+
+  # An admin port of its own, that wants to see a certificate of whoever asks.
+  gate "http" "admin" {
+    scheme = "https"
+    port   = 8443
+    path   = "/ready"
+
+    tls {
+      ca_file     = "/etc/teal/tls/ca.pem"
+      cert_file   = "/etc/teal/tls/teal.pem"
+      key_file    = "/etc/teal/tls/teal-key.pem"
+      server_name = "api.service.consul"
+    }
+  }
+
+  # The standard health check of gRPC, of one service of the server's.
+  gate "grpc" "orders" {
+    port    = 9090
+    service = "shop.v1.Orders"
+  }
+
   # A suite of one's own, as a batch job in Nomad.
   gate "nomad-job" "integration" {
     jobspec   = file("../jobs/api-e2e.nomad.hcl")
