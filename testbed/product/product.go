@@ -30,6 +30,12 @@ func Ticker(ctx context.Context, dir string) (string, error) {
 	return buildIn(ctx, "testbed", filepath.Join(dir, "ticker"), "./cmd/ticker")
 }
 
+// Backend builds the testbed's own instance into dir, which speaks what the
+// example app does not, and gives the path of the binary.
+func Backend(ctx context.Context, dir string) (string, error) {
+	return buildIn(ctx, "testbed", filepath.Join(dir, "backend"), "./cmd/backend")
+}
+
 func build(ctx context.Context, binary, pkg string) (string, error) {
 	return buildIn(ctx, ".", binary, pkg)
 }
