@@ -11,6 +11,10 @@ import (
 // shorter one hides nothing, and its letters stand everywhere.
 const minCookie = 4
 
+// maxCookies is how many are kept in one run, more than browsers keep for a site.
+// What an instance sets beyond is left alone.
+const maxCookies = 200
+
 // cookies are those of one run of steps against one host. It is asked directly,
 // and behind its usual entry point: so it may say in a cookie what holds there,
 // that its domain is the one of the Host header, or that it is only for https.
@@ -19,10 +23,11 @@ const minCookie = 4
 // one host that is asked, and redirects to others are not followed.
 type cookies struct {
 	jar  *cookiejar.Jar
-	tell func(value string) // is told every value that is set
+	set  int                    // so far
+	tell func(values ...string) // is told the values that are set
 }
 
-func newCookies(tell func(string)) *cookies {
+func newCookies(tell func(...string)) *cookies {
 	jar, _ := cookiejar.New(nil) // never fails
 	return &cookies{jar: jar, tell: tell}
 }
@@ -37,11 +42,15 @@ func as(u *url.URL) *url.URL {
 
 // SetCookies implements http.CookieJar.
 func (c *cookies) SetCookies(u *url.URL, list []*http.Cookie) {
+	list = list[:min(len(list), maxCookies-c.set)]
+	c.set += len(list)
+	var values []string
 	for _, cookie := range list {
 		if utf8.RuneCountInString(cookie.Value) >= minCookie {
-			c.tell(cookie.Value)
+			values = append(values, cookie.Value)
 		}
 	}
+	c.tell(values...)
 	c.jar.SetCookies(as(u), list)
 }
 

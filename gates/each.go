@@ -19,11 +19,12 @@ const maxConcurrent = 8
 // each asks the candidate's instances, for the kinds of gates whose question
 // each of them answers for itself.
 type each struct {
-	every string // EveryInstance or EveryAny
-	what  string // is asked, as evidence has it
-	port  int    // 0: the instance's own
-	tls   measure.TLS
-	ask   func(ctx context.Context, host string) answer
+	every  string // EveryInstance or EveryAny
+	what   string // is asked, as evidence has it
+	port   int    // 0: the instance's own
+	secure bool   // over TLS
+	tls    *measure.TLS
+	ask    func(ctx context.Context, host string) answer
 }
 
 // unready says why nobody can be asked yet, or nothing.
@@ -135,7 +136,7 @@ func (e each) instance(ctx context.Context, instance deployment.Instance, late t
 	case ours(a.err):
 		a.err = fmt.Errorf("%s%w", a.at(), a.err)
 	default:
-		a.wrong, a.err = a.at()+"did not answer: "+advised(a.err, "the instance", e.tls), nil
+		a.wrong, a.err = a.at()+"did not answer: "+advised(a.err, "the instance", e.secure, e.tls), nil
 	}
 	return a
 }

@@ -43,14 +43,42 @@ var open = map[string]bool{
 	"Content-Type": true, "Host": true, "User-Agent": true, "X-Forwarded-Proto": true,
 }
 
-// secretsOf takes the request's body, the values in its query and those of its
-// headers, in the forms in which an answer may echo them.
+// secretsOf takes the request's body, the values within it, those in its query and
+// those of its headers.
 func secretsOf(headers map[string]string, path, body string) secrets {
+	values := append(within(body), body)
+	if _, query, ok := strings.Cut(path, "?"); ok {
+		values = append(values, query)
+		form, _ := url.ParseQuery(query) // what can be read of it
+		for _, list := range form {
+			values = append(values, list...)
+		}
+	}
+	for name, value := range headers {
+		if open[http.CanonicalHeaderKey(name)] {
+			continue
+		}
+		values = append(values, value)
+		scheme, credentials, ok := strings.Cut(strings.TrimSpace(value), " ") // "Bearer …"
+		if !ok {
+			continue
+		}
+		values = append(values, credentials)
+		if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credentials)); err == nil && strings.EqualFold(scheme, "Basic") {
+			_, password, _ := strings.Cut(string(plain), ":")
+			values = append(values, string(plain), password)
+		}
+	}
+	return spelled(values...)
+}
+
+// spelled are values in the forms in which an answer may echo them.
+func spelled(values ...string) secrets {
 	found := map[string]bool{}
-	add := func(s string) {
+	for _, s := range values {
 		s = strings.TrimSpace(s)
 		if line(s) == "" {
-			return
+			continue
 		}
 		found[s] = true
 		found[line(s)] = true
@@ -62,35 +90,6 @@ func secretsOf(headers map[string]string, path, body string) secrets {
 		found[quoted[1:len(quoted)-1]] = true
 		if quoted, err := json.Marshal(s); err == nil {
 			found[string(quoted[1:len(quoted)-1])] = true
-		}
-	}
-	add(body)
-	for _, value := range within(body) {
-		add(value)
-	}
-	if _, query, ok := strings.Cut(path, "?"); ok {
-		add(query)
-		values, _ := url.ParseQuery(query) // what can be read of it
-		for _, list := range values {
-			for _, value := range list {
-				add(value)
-			}
-		}
-	}
-	for name, value := range headers {
-		if open[http.CanonicalHeaderKey(name)] {
-			continue
-		}
-		add(value)
-		scheme, credentials, ok := strings.Cut(strings.TrimSpace(value), " ") // "Bearer …"
-		if !ok {
-			continue
-		}
-		add(credentials)
-		if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credentials)); err == nil && strings.EqualFold(scheme, "Basic") {
-			_, password, _ := strings.Cut(string(plain), ":")
-			add(string(plain))
-			add(password)
 		}
 	}
 	return slices.SortedFunc(maps.Keys(found), longest)

@@ -65,7 +65,7 @@ func (g GRPC) Check(ctx context.Context, target Target) (Finding, error) {
 		return Finding{}, err
 	}
 	return each{
-		every: g.Every, what: g.what(), port: g.Port, tls: settings(g.TLS),
+		every: g.Every, what: g.what(), port: g.Port, secure: g.TLS != nil, tls: g.TLS,
 		ask: func(ctx context.Context, host string) answer { return g.ask(ctx, host, config) },
 	}.judge(ctx, target)
 }
@@ -80,12 +80,12 @@ func (g GRPC) what() string {
 // ask opens a connection of its own, which proves that a new one is accepted.
 func (g GRPC) ask(ctx context.Context, host string, config *tls.Config) (a answer) {
 	failure := &failure{}
-	plain := credentials.TransportCredentials(insecure.NewCredentials())
+	secure := insecure.NewCredentials()
 	if g.TLS != nil {
-		plain = remembering{credentials.NewTLS(config.Clone()), failure}
+		secure = credentials.NewTLS(config)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+host,
-		grpc.WithTransportCredentials(plain),
+		grpc.WithTransportCredentials(secure),
 		grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
 			return conn, failure.note(err)
@@ -138,7 +138,7 @@ func (g GRPC) read(ctx context.Context, said healthpb.HealthCheckResponse_Servin
 		return answer{err: context.DeadlineExceeded}
 	case codes.Canceled:
 		return answer{err: context.Canceled}
-	case codes.Unavailable: // the connection came about, and broke
+	case codes.Unavailable: // there was a connection, and it did not hold
 		if g.TLS == nil && strings.Contains(words, "error reading server preface") {
 			words += " (it speaks TLS there, which a block tls is for, or another protocol)"
 		}
@@ -151,8 +151,8 @@ func (g GRPC) unregistered() string {
 	return fmt.Sprintf("does not know the service %q: service has to be a name that is registered with its health server", cut(line(g.Service), maxExcerpt))
 }
 
-// failure is why a connection did not come about. The errors that gRPC gives
-// have but its words.
+// failure is why there was no connection. The errors that gRPC gives have but its
+// words, from which it cannot be told whose fault it is.
 type failure struct {
 	mu  sync.Mutex
 	err error
@@ -171,21 +171,4 @@ func (f *failure) last() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
-}
-
-// remembering are credentials that note why a handshake failed.
-type remembering struct {
-	credentials.TransportCredentials
-	failure *failure
-}
-
-// ClientHandshake implements credentials.TransportCredentials.
-func (r remembering) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	secure, info, err := r.TransportCredentials.ClientHandshake(ctx, authority, conn)
-	return secure, info, r.failure.note(err)
-}
-
-// Clone implements credentials.TransportCredentials.
-func (r remembering) Clone() credentials.TransportCredentials {
-	return remembering{r.TransportCredentials.Clone(), r.failure}
 }

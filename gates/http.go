@@ -144,7 +144,7 @@ func (g HTTP) Check(ctx context.Context, target Target) (Finding, error) {
 		return l.preview(ctx)
 	}
 	return each{
-		every: g.Every, what: l.what(), port: g.Port, tls: settings(g.TLS),
+		every: g.Every, what: l.what(), port: g.Port, secure: g.Scheme == "https", tls: g.TLS,
 		ask: func(ctx context.Context, host string) answer { return l.visit().walk(ctx, g.Scheme+"://"+host) },
 	}.judge(ctx, target)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -64,16 +65,20 @@ func (l look) visit() *visit {
 	return v
 }
 
-// hide makes a secret of a value that an answer held.
-func (v *visit) hide(value string) {
-	v.secrets = v.secrets.and(secretsOf(map[string]string{"": value}, "", ""))
+// hide makes secrets of values that an answer held.
+func (v *visit) hide(values ...string) {
+	as := map[string]string{} // headers, which they may become
+	for i, value := range values {
+		as[strconv.Itoa(i)] = value
+	}
+	v.secrets = v.secrets.and(secretsOf(as, "", ""))
 }
 
 // preview asks through the entry point.
 func (l look) preview(ctx context.Context) (Finding, error) {
 	a := l.visit().walk(ctx, strings.TrimSuffix(l.URL, "/"))
 	if a.err != nil {
-		return Finding{}, fmt.Errorf("entry point %s: %s%s", l.URL, a.at(), advised(a.err, "the entry point", settings(l.TLS)))
+		return Finding{}, fmt.Errorf("entry point %s: %s%s", l.URL, a.at(), advised(a.err, "the entry point", l.scheme() == "https", l.TLS))
 	}
 	finding := Finding{Verdict: Pass, Figures: a.figures()}
 	finding.Figures["url"] = l.URL

@@ -295,6 +295,7 @@ func TestSecretsAreNeverEvidence(t *testing.T) {
 		instance   deployment.Instance
 	}{
 		{"echoed with an error", ``, app(t, echo(500))},
+		{"a password of basic auth, by itself", ``, app(t, answers(500, "hunter2"))},
 		{"echoed in a body that does not match", `body_contains = "no such thing"`, app(t, echo(200))},
 		{"echoed as JSON", `json = { token = "other" }`, app(t, func(w http.ResponseWriter, r *http.Request) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"token": r.Header.Get("X-Secret")})

@@ -265,7 +265,7 @@ func (g Load) judge(s *seen, hidden secrets) (Finding, error) {
 	}}
 	var passed []string
 	if share > g.Errors {
-		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.scrub(advised(errors.New(s.failure), "the instance", settings(g.TLS)))))
+		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.scrub(advised(errors.New(s.failure), "the instance", g.Scheme == "https", g.TLS))))
 	}
 	for _, limit := range []struct {
 		name   string

@@ -134,7 +134,7 @@ func (m Metrics) of(ctx context.Context, i deployment.Instance) (measure.Value, 
 	at := m.Scheme + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + m.Path
 	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, measure.Access{TLS: settings(m.TLS)})
 	if err != nil {
-		return measure.Value{}, false, errors.New(advised(err, "the instance", settings(m.TLS)))
+		return measure.Value{}, false, errors.New(advised(err, "the instance", m.Scheme == "https", m.TLS))
 	}
 	sum := measure.Value{Name: m.Metric + m.selected() + " of " + i.ID}
 	for _, s := range series {

@@ -235,6 +235,21 @@ func TestCookies(t *testing.T) {
 	}
 }
 
+// However many cookies an instance sets, some are kept, and the look is as quick.
+func TestManyCookies(t *testing.T) {
+	var had atomic.Int64
+	instance := app(t, func(w http.ResponseWriter, r *http.Request) {
+		had.Store(int64(len(r.Cookies())))
+		for i := range 2900 {
+			w.Header().Add("Set-Cookie", fmt.Sprintf("%s%d=abcd%d", r.URL.Path[1:], i, i))
+		}
+	})
+	finding, err := gate(t, "step \"a\" { path = \"/a\" }\nstep \"b\" { path = \"/b\" }\nstep \"c\" { path = \"/c\" }").Gate.Check(t.Context(), green(instance))
+	if err != nil || finding.Verdict != gates.Pass || had.Load() != 200 {
+		t.Errorf("%d cookies came back; %+v, %v", had.Load(), finding, err)
+	}
+}
+
 // Through an entry point, every step asks for the candidate's colour.
 func TestStepsThroughAnEntryPoint(t *testing.T) {
 	s, instance := openShop(t)
@@ -395,6 +410,9 @@ func TestWhatIsSavedIsNeverEvidence(t *testing.T) {
 		}, "200"},
 		"where it is not looked for, with another status": {"status = 201", "", func(w http.ResponseWriter, _ *http.Request, _ string) {
 			_ = json.NewEncoder(w).Encode(map[string]string{"access_token": token})
+		}, "200"},
+		"without the scheme that it was saved with": {`body_contains = "something else"`, "", func(w http.ResponseWriter, _ *http.Request, _ string) {
+			_, _ = io.WriteString(w, `{"token": "Bearer t0k3n", "and": "t0k3n"}`)
 		}, "200"},
 		"in a refusal": {"", "", func(w http.ResponseWriter, _ *http.Request, _ string) {
 			w.WriteHeader(http.StatusUnauthorized)

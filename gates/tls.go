@@ -48,16 +48,18 @@ func settings(t *measure.TLS) measure.TLS {
 }
 
 // advised is the text of an error with the setting that mends it, where it is
-// about TLS. Who is whom the request went to, as a sentence begins with it.
-func advised(err error, who string, t measure.TLS) string {
+// about TLS, which secure says was to be spoken. Who is whom the request went to,
+// as a sentence begins with it.
+func advised(err error, who string, secure bool, t *measure.TLS) string {
 	text := err.Error()
 	advice := ""
 	switch {
+	case !secure:
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
 		advice = who + " does not speak TLS there: port has to be one where it does, or it is to be asked without"
 	default:
 		s := &trust.Settings{
-			Server: who, HTTPS: true, Certificate: t.CertFile != "",
+			Server: who, HTTPS: true, Certificate: settings(t).CertFile != "",
 			CA: "ca_file of tls", ServerName: "server_name of tls", Client: "cert_file and key_file of tls",
 		}
 		advice = s.Advice(err)

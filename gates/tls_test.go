@@ -238,3 +238,24 @@ func TestCertificatesAreReadAnew(t *testing.T) {
 		t.Errorf("got %+v, %v", finding, err)
 	}
 }
+
+// Where no TLS is spoken, a connection that breaks is no matter of certificates.
+func TestNoAdviceAboutTLSWithoutIt(t *testing.T) {
+	resets := func(conn net.Conn) {
+		_, _ = conn.Read(make([]byte, 4096))
+		_ = conn.(*net.TCPConn).SetLinger(0) // closing resets it
+	}
+	for kind, body := range map[string]string{"http": "", "grpc": "", "load": "rate = 2\nduration = \"1s\"", "metrics": "metric = \"up\"\nbelow = 1"} {
+		n, diags := decode(t, fmt.Sprintf("gate %q \"plain\" {\n%s\n}", kind, body))
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		target := green(raw(t, resets))
+		target.Say = func(string) {}
+		finding, err := n.Gate.Check(t.Context(), target)
+		said := fmt.Sprint(finding.Reason, err)
+		if !strings.Contains(said, "reset by peer") || strings.Contains(said, "certificate") {
+			t.Errorf("%s: %s", kind, said)
+		}
+	}
+}
