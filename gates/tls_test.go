@@ -207,6 +207,9 @@ func TestTLSToInstances(t *testing.T) {
 				target := green(instance)
 				target.Say = func(string) {}
 				finding, err := n.Gate.Check(t.Context(), target)
+				for strings.Contains(finding.Reason, "could be sent") && t.Context().Err() == nil { // a busy machine's load
+					finding, err = n.Gate.Check(t.Context(), target)
+				}
 				says := finding.Reason
 				if err != nil {
 					says = err.Error()
@@ -254,7 +257,8 @@ func TestNoAdviceAboutTLSWithoutIt(t *testing.T) {
 		target.Say = func(string) {}
 		finding, err := n.Gate.Check(t.Context(), target)
 		said := fmt.Sprint(finding.Reason, err)
-		if !strings.Contains(said, "reset by peer") || strings.Contains(said, "certificate") {
+		broken := strings.Contains(said, "reset by peer") || strings.Contains(said, "broken pipe") // as the request is on its way
+		if !broken || strings.Contains(said, "certificate") {
 			t.Errorf("%s: %s", kind, said)
 		}
 	}
