@@ -7,6 +7,8 @@ KEEP    ?=
 SAMPLES ?= 100
 RUNS    ?= 1000
 KILLS   ?= 0
+PAIR    ?= 1h
+FAULTS  ?=
 IDLE    ?= 5m
 SCALE   ?=
 FUZZTIME ?= 1m
@@ -64,8 +66,8 @@ judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
 	@build/tools/judge -test.run '^TestErrorRates$$' -test.timeout 0 -o build/judge.json -runs $(RUNS)
 
 .PHONY: faults
-faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write
-	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS)
+faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write, PAIR=1h of releases by two agents
+	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS) -pair $(PAIR) $(FAULTS)
 
 .PHONY: simulate
 simulate: build/tools/simulate ## Play SEEDS schedules of faults from FROM on, or SEED=n alone and tell its history

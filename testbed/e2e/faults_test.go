@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"testing"
+	"time"
 
+	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/testbed/cluster"
 	"github.com/tealdeploy/teal/testbed/faults"
 )
@@ -101,5 +103,26 @@ func TestHandoversAndReleasesThroughFaults(t *testing.T) {
 		if a.Broken != "" || a.Harmed > 0 {
 			t.Errorf("%+v", a)
 		}
+	}
+}
+
+// Two agents make one release after another, good ones and bad ones, and one of
+// them is killed, stopped or frozen now and then: each release ends as it is
+// specified, no request is lost and no two colours process.
+func TestTwoAgentsMakeManyReleases(t *testing.T) {
+	s := open(t, "pair")
+	p, err := faults.Twins(t.Context(), s.World, "pair", 25*time.Second, 1, t.Output())
+	s.must(err)
+	t.Logf("%+v", p)
+	if p.Broken != "" || p.Harmed > 0 || p.Overlaps > 0 || p.TokenRegressions > 0 {
+		t.Errorf("broken: %s; %d requests failed, %+v", p.Broken, p.Harmed, p.Ledger)
+	}
+	for _, want := range []deployment.Outcome{deployment.Succeeded, deployment.RolledBack, deployment.Failed} {
+		if p.Releases[want] == 0 {
+			t.Errorf("no release ended %s: %v", want, p.Releases)
+		}
+	}
+	if len(p.Harms) == 0 || p.Spoiled == 0 {
+		t.Errorf("not all of it happened: harms %v, %d requests spoiled by the bad version", p.Harms, p.Spoiled)
 	}
 }

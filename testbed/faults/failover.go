@@ -105,3 +105,24 @@ func (l *lane) follows(ctx context.Context, a, leader *world.Agent) error {
 		return err
 	})
 }
+
+// agree waits until one of the agents leads and all of them say so.
+func agree(ctx context.Context, agents ...*world.Agent) error {
+	return cluster.Await(ctx, func(ctx context.Context) error {
+		leading := 0
+		said := map[string]bool{}
+		for _, a := range agents {
+			_, h, err := a.Health(ctx)
+			if err != nil {
+				return err
+			}
+			if said[h.Leader] = true; h.Leading {
+				leading++
+			}
+		}
+		if leading != 1 || len(said) != 1 {
+			return fmt.Errorf("%d agents lead; they say that these do: %v", leading, said)
+		}
+		return nil
+	})
+}

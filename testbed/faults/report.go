@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 // The goals for the time until the next leader has obeyed a command, at p95.
@@ -29,12 +32,31 @@ type Report struct {
 	Failover          Percentiles `json:"failover_ms"`
 	Handover          Percentiles `json:"handover_ms"`
 	Away              []Away      `json:"away"`
+	Pair              PairFigures `json:"pair"`
 	Kills             []Kill      `json:"kills"`
 	Frozen            []Late      `json:"frozen"`
 	Consul            string      `json:"consul"`
 	Nomad             string      `json:"nomad"`
 	Machine           string      `json:"machine"`
-	Errors            []string    `json:"errors"` // parts that did not come to their end
+	Partial           string      `json:"partial,omitempty"` // only the parts that match this were done
+	Errors            []string    `json:"errors"`            // parts that did not come to their end
+}
+
+// PairFigures are two agents that make one release after another.
+type PairFigures struct {
+	Minutes          float64                    `json:"minutes"`
+	Releases         int                        `json:"releases"`
+	Outcomes         map[deployment.Outcome]int `json:"outcomes"`
+	Harms            map[string]int             `json:"harms"`
+	LeaderChanges    int                        `json:"leader_changes"`
+	SlowestMS        float64                    `json:"slowest_ms"`
+	Requests         int                        `json:"requests"`
+	FailedRequests   int                        `json:"failed_requests"`
+	SpoiledRequests  int                        `json:"spoiled_requests"` // by bad versions, until they were taken back
+	Handovers        int                        `json:"handovers"`
+	Overlaps         int                        `json:"overlaps"`
+	TokenRegressions int                        `json:"token_regressions"`
+	Broken           string                     `json:"broken,omitempty"`
 }
 
 // Jobs is build/jobs.json.
@@ -96,6 +118,20 @@ func (r *Report) AddAway(all []Away) {
 	r.Away = append(r.Away, all...)
 }
 
+// AddPair takes two agents' releases in.
+func (r *Report) AddPair(p Pair) {
+	f := PairFigures{
+		Minutes: math.Round(p.Took.Minutes()*10) / 10, Outcomes: p.Releases, Harms: p.Harms, LeaderChanges: p.Changes, SlowestMS: ms(p.Longest),
+		Requests: p.Requests, FailedRequests: p.Harmed, SpoiledRequests: p.Spoiled,
+		Handovers: p.Handovers, Overlaps: p.Overlaps, TokenRegressions: p.TokenRegressions, Broken: p.Broken,
+	}
+	for _, n := range p.Releases {
+		f.Releases += n
+	}
+	r.Pair = f
+	r.FailedRequests += p.Harmed
+}
+
 // AddHandovers takes the handovers in, and gives the other file.
 func (r *Report) AddHandovers(h Handovers) Jobs {
 	r.FailedRequests += h.Harmed
@@ -125,6 +161,8 @@ func (r Report) Print(out io.Writer, j Jobs) {
 		}
 		row(a.What, fmt.Sprintf("%.1f s", a.TookMS/1000), end)
 	}
+	row("releases by two agents, one after another", r.Pair.Releases, fmt.Sprintf("in %.1f minutes; one of the two was harmed in %d", r.Pair.Minutes, r.Pair.harmed()))
+	row("their jobs with both colours at work", r.Pair.Overlaps, "none")
 	row("requests that failed in all of this", r.FailedRequests, "none")
 	fmt.Fprintf(out, "\n%-46s %10s %10s %10s %10s\n", "until the next leader obeys, ms", "samples", "p50", "p95", "max")
 	for _, p := range []struct {
@@ -140,6 +178,13 @@ func (r Report) Print(out io.Writer, j Jobs) {
 	row("tokens that went backwards", j.TokenRegressions, "none")
 	row("longest time without an owner, ms", fmt.Sprintf("%.0f", j.MaxGapMS), fmt.Sprintf("at most %.0f, after the faults; through them %.0f", j.DeadlineMS, j.FaultsMaxGapMS))
 	fmt.Fprintf(out, "\nConsul %s, Nomad %s, %s\n", r.Consul, r.Nomad, r.Machine)
+}
+
+func (f PairFigures) harmed() (n int) {
+	for _, k := range f.Harms {
+		n += k
+	}
+	return n
 }
 
 func missed(yes bool) string {
@@ -161,7 +206,8 @@ func (r Report) Verdict(j Jobs, strict bool) error {
 	for _, e := range r.Errors {
 		wrong(true, "%s", e)
 	}
-	wrong(r.KillPoints == 0 || r.Converged != r.KillPoints, "%d of %d kills came to the same end", r.Converged, r.KillPoints)
+	whole := r.Partial == ""
+	wrong(whole && r.KillPoints == 0 || r.Converged != r.KillPoints, "%d of %d kills came to the same end", r.Converged, r.KillPoints)
 	wrong(r.FailedRequests > 0, "%d requests failed", r.FailedRequests)
 	wrong(r.StaleWrites > 0, "%d writes by a leader that was deposed", r.StaleWrites)
 	for _, x := range r.Frozen {
@@ -170,7 +216,11 @@ func (r Report) Verdict(j Jobs, strict bool) error {
 	for _, x := range r.Away {
 		wrong(x.Broken != "", "%s: %s", x.What, x.Broken)
 	}
-	wrong(j.Handovers == 0, "no jobs were handed over")
+	wrong(r.Pair.Broken != "", "two agents: %s", r.Pair.Broken)
+	wrong(r.Pair.Overlaps > 0, "two agents: %d workers were at work while one of the other colour was", r.Pair.Overlaps)
+	wrong(r.Pair.TokenRegressions > 0, "two agents: %d lines under a token lower than an earlier one", r.Pair.TokenRegressions)
+	wrong(whole && r.Pair.Releases == 0, "two agents made no release")
+	wrong(whole && j.Handovers == 0, "no jobs were handed over")
 	wrong(j.Overlaps > 0, "%d workers were at work while one of the other colour was", j.Overlaps)
 	wrong(j.TokenRegressions > 0, "%d lines under a token lower than an earlier one", j.TokenRegressions)
 	wrong(j.MaxGapMS > j.DeadlineMS, "nobody owned the jobs for %.0f ms after the last fault, the deadline is %.0f ms", j.MaxGapMS, j.DeadlineMS)

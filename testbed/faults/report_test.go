@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 // good is a run in which nothing broke.
@@ -15,6 +17,7 @@ func good() (r Report, h Handovers) {
 	r.AddFailover(Failover{Killed: []time.Duration{time.Second}, Stopped: []time.Duration{100 * time.Millisecond}})
 	r.AddFrozen([]Late{{Write: "a", Hit: true}})
 	r.AddAway([]Away{{What: "Nomad away"}})
+	r.AddPair(Pair{Releases: map[deployment.Outcome]int{deployment.Succeeded: 2}})
 	return r, Handovers{Ledger: Ledger{Handovers: 2, Ticks: 9, MaxGap: time.Minute}, Calm: time.Second, LeaderKills: 1}
 }
 
@@ -41,6 +44,11 @@ func TestTheVerdictMissesNothing(t *testing.T) {
 		{func(r *Report, _ *Handovers) { r.AddFrozen([]Late{{Broken: "no end"}}) }, "no end"},
 		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{What: "Nomad", Broken: "no end"}}) }, "Nomad: no end"},
 		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{Stale: 1}}) }, "1 writes by a leader"},
+		{func(r *Report, _ *Handovers) { r.AddPair(Pair{}) }, "made no release"},
+		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Broken: "no end"}) }, "two agents: no end"},
+		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Harmed: 5}) }, "5 requests failed"},
+		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Ledger: Ledger{Overlaps: 6}}) }, "6 workers"},
+		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Ledger: Ledger{TokenRegressions: 7}}) }, "7 lines"},
 		{func(r *Report, _ *Handovers) { r.Errors = append(r.Errors, "no server") }, "no server"},
 		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{Killed: []time.Duration{2 * time.Second}}) }, "failover took 2000 ms"},
 		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{Stopped: []time.Duration{2 * time.Second}}) }, "orderly change took 2000 ms"},

@@ -1,8 +1,8 @@
 // Command faults hurts Teal on real servers: it kills agents before and after
 // every write of a release and a rollback, freezes leaders past their lease,
 // kills Consul's leader during cutovers and workers during handovers, takes
-// Nomad away and cuts agents off, and asks each time for the same end and for
-// no lost request. It prints a table and writes build/faults.json and
+// Nomad away and cuts agents off, has two agents make releases for an hour, and
+// asks each time for the same end and for no lost request. It prints a table and writes build/faults.json and
 // build/jobs.json.
 package main
 
@@ -14,9 +14,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tealdeploy/teal/testbed/cluster"
 	"github.com/tealdeploy/teal/testbed/faults"
@@ -27,6 +29,9 @@ import (
 type extent struct {
 	kills, lanes, frozen, failovers, cuts, handovers, leaderKills int
 
+	pair      time.Duration
+	seed      uint64
+	only      string
 	out, jobs string
 	strict    bool
 }
@@ -42,6 +47,9 @@ func main() {
 	flag.IntVar(&x.cuts, "cuts", 2, "leaders cut off from Consul")
 	flag.IntVar(&x.handovers, "handovers", 240, "handovers of jobs")
 	flag.IntVar(&x.leaderKills, "leaders", 50, "of these with Consul's leader killed at the cutover's write")
+	flag.DurationVar(&x.pair, "pair", time.Hour, "how long two agents make one release after another")
+	flag.Uint64Var(&x.seed, "seed", 1, "of what is done to these two agents, and when")
+	flag.StringVar(&x.only, "only", "", "do only the parts whose names match this `expression`")
 	flag.BoolVar(&x.strict, "strict", false, "fail when a time is missed, too")
 	flag.Parse()
 
@@ -56,6 +64,10 @@ func main() {
 }
 
 func run(ctx context.Context, x extent, log io.Writer) (err error) {
+	only, err := regexp.Compile(x.only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
 	// One world for what hurts agents, one for what hurts servers.
 	calm, err := world.Start(ctx, world.Options{Options: cluster.Options{Log: log}})
 	if err != nil {
@@ -71,12 +83,15 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 	r := faults.Report{
 		Consul: calm.Consul[0].Binary.Version, Nomad: calm.Nomad.Binary.Version,
 		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
-		Errors:  []string{},
+		Partial: x.only, Errors: []string{},
 	}
 	var jobs faults.Jobs
 	var mu sync.Mutex
 	// Each part is over before the next begins; what it found counts in any case.
 	part := func(what string, do func() (take func(), err error)) {
+		if !only.MatchString(what) {
+			return
+		}
 		fmt.Fprintln(log, "begins:", what)
 		take, err := do()
 		mu.Lock()
@@ -124,6 +139,10 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		})
 	})
 	both.Wait()
+	part("pair", func() (func(), error) {
+		p, err := faults.Twins(ctx, calm, "pair", x.pair, x.seed, log)
+		return func() { r.AddPair(p) }, err
+	})
 	r.Print(log, jobs)
 	return errors.Join(faults.Save(x.out, r), faults.Save(x.jobs, jobs), r.Verdict(jobs, x.strict))
 }
