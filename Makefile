@@ -1,6 +1,6 @@
-# Everything here needs Go and make and nothing else. Consul and Nomad are taken
-# from PATH, or built once from the modules in testbed/servers into the user's
-# cache directory.
+# Everything here needs Go and make, and one test and `make faults` a PostgreSQL
+# server. Consul and Nomad are taken from PATH, or built once from the modules in
+# testbed/servers into the user's cache directory.
 
 GO      ?= go
 KEEP    ?=
@@ -19,8 +19,9 @@ FROM    ?= 0
 # The race detector needs a C compiler; without one the tests run without it.
 RACE := $(shell command -v "$$($(GO) env CC)" >/dev/null 2>&1 && [ "$$($(GO) env CGO_ENABLED)" = 1 ] && echo -race)
 
-# Both modules of our own: the product, and what tests it.
-MODULES := . testbed
+# The modules of our own: the product, what tests it, and an example that needs
+# more than the product does.
+MODULES := . testbed examples/worker
 
 .DEFAULT_GOAL := help
 

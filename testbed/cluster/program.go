@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"syscall"
 
 	"github.com/tealdeploy/teal/testbed/servers"
 )
@@ -15,6 +16,7 @@ type Program struct {
 	Args  []string // without the program's name
 	Env   []string // added to the clean environment that servers have, too
 	Ready func(context.Context) error
+	As    *syscall.Credential // who it runs as; nil: whoever runs this
 }
 
 // Program makes a process of the cluster out of p. It is not started yet; it
@@ -31,6 +33,7 @@ func (c *Cluster) Program(p Program) *Server {
 		dir:     c.Dir,
 		env:     append(c.cleanEnv(), p.Env...),
 		ready:   p.Ready,
+		as:      p.As,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -34,6 +34,7 @@ type Server struct {
 	dir   string
 	env   []string
 	ready func(context.Context) error
+	as    *syscall.Credential
 
 	once   sync.Once // makes the client
 	consul *consulapi.Client
@@ -61,7 +62,7 @@ func (s *Server) launch() error {
 	cmd.Env = s.env
 	cmd.Stdout, cmd.Stderr = log, log
 	// Its own group: Ctrl-C in a terminal is for us, who then stop it in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.as}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", s.Name, err)
 	}

@@ -126,3 +126,21 @@ func TestTwoAgentsMakeManyReleases(t *testing.T) {
 		t.Errorf("not all of it happened: harms %v, %d requests spoiled by the bad version", p.Harms, p.Spoiled)
 	}
 }
+
+// A worker that was stopped for longer than its lease goes on when the other
+// colour has the jobs. What it writes then, PostgreSQL refuses; without the
+// fence it would not have.
+func TestAWorkerThatWakesUpLateIsRefusedByPostgreSQL(t *testing.T) {
+	s := open(t, "fence")
+	all, err := faults.Overtake(t.Context(), s.World, "fence", t.Output())
+	s.must(err)
+	for _, f := range all {
+		t.Logf("%+v", f)
+		if f.Broken != "" {
+			t.Error(f.Broken)
+		}
+	}
+	if len(all) != 2 || all[0].Late != 0 || all[1].Late == 0 {
+		t.Errorf("with and without the fence: %+v", all)
+	}
+}

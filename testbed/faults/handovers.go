@@ -136,30 +136,16 @@ func HandOver(ctx context.Context, w *world.World, name string, cutovers, leader
 		return h, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	l.service.Watch, l.service.Soak, l.service.Triggers = -1, -1, ""
+	now, err := l.bothColours(ctx)
+	if err != nil {
+		return h, err
+	}
 	start, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := l.first.Start(start); err != nil {
-		return h, err
-	}
-	if err := leads(start, l.first); err != nil {
-		return h, err
-	}
-	if err := l.next(); err != nil { // the second colour, which stays
-		return h, err
-	}
-	d, err := l.AwaitEnd(start, name, l.service.Version)
-	if err != nil || d.Outcome != deployment.Succeeded {
-		return h, fmt.Errorf("the second release ended %q: %w", d.Outcome, err)
-	}
-	if err := l.follows(start, l.second, l.first); err != nil {
-		return h, err
-	}
 	c, err := l.hire(start, workersEach)
 	if err != nil {
 		return h, err
 	}
-	now := d.To
 	if err := c.works(start, now); err != nil {
 		return h, err
 	}
@@ -185,6 +171,28 @@ func HandOver(ctx context.Context, w *world.World, name string, cutovers, leader
 		}
 	}
 	return h, nil
+}
+
+// bothColours has the first agent lead and the second one wait, and a second
+// release stay beside the first. It gives the colour that serves.
+func (l *lane) bothColours(ctx context.Context) (deployment.Colour, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	l.service.Watch, l.service.Soak, l.service.Triggers = -1, -1, ""
+	if err := l.first.Start(ctx); err != nil {
+		return "", err
+	}
+	if err := leads(ctx, l.first); err != nil {
+		return "", err
+	}
+	if err := l.next(); err != nil {
+		return "", err
+	}
+	d, err := l.AwaitEnd(ctx, l.service.Name, l.service.Version)
+	if err != nil || d.Outcome != deployment.Succeeded {
+		return "", fmt.Errorf("the second release ended %q: %w", d.Outcome, err)
+	}
+	return d.To, l.follows(ctx, l.second, l.first)
 }
 
 // count dismisses the workers and takes in what they wrote, also of handovers

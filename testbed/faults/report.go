@@ -33,6 +33,7 @@ type Report struct {
 	Handover          Percentiles `json:"handover_ms"`
 	Away              []Away      `json:"away"`
 	Pair              PairFigures `json:"pair"`
+	Fenced            []Fenced    `json:"fenced"`
 	Kills             []Kill      `json:"kills"`
 	Frozen            []Late      `json:"frozen"`
 	Consul            string      `json:"consul"`
@@ -118,6 +119,9 @@ func (r *Report) AddAway(all []Away) {
 	r.Away = append(r.Away, all...)
 }
 
+// AddFenced takes in the workers that were overtaken.
+func (r *Report) AddFenced(all []Fenced) { r.Fenced = append(r.Fenced, all...) }
+
 // AddPair takes two agents' releases in.
 func (r *Report) AddPair(p Pair) {
 	f := PairFigures{
@@ -163,6 +167,13 @@ func (r Report) Print(out io.Writer, j Jobs) {
 	}
 	row("releases by two agents, one after another", r.Pair.Releases, fmt.Sprintf("in %.1f minutes; one of the two was harmed in %d", r.Pair.Minutes, r.Pair.harmed()))
 	row("their jobs with both colours at work", r.Pair.Overlaps, "none")
+	for _, f := range r.Fenced {
+		what, goal := "rows by a worker that woke up late", "none: PostgreSQL "+f.Postgres+" refuses them"
+		if !f.Fence {
+			what, goal = "  without the fence", "some: else this shows nothing"
+		}
+		row(what, f.Late, goal)
+	}
 	row("requests that failed in all of this", r.FailedRequests, "none")
 	fmt.Fprintf(out, "\n%-46s %10s %10s %10s %10s\n", "until the next leader obeys, ms", "samples", "p50", "p95", "max")
 	for _, p := range []struct {
@@ -216,6 +227,10 @@ func (r Report) Verdict(j Jobs, strict bool) error {
 	for _, x := range r.Away {
 		wrong(x.Broken != "", "%s: %s", x.What, x.Broken)
 	}
+	for _, x := range r.Fenced {
+		wrong(x.Broken != "", "a worker that woke up late: %s", x.Broken)
+	}
+	wrong(whole && len(r.Fenced) != 2, "no worker woke up late")
 	wrong(r.Pair.Broken != "", "two agents: %s", r.Pair.Broken)
 	wrong(r.Pair.Overlaps > 0, "two agents: %d workers were at work while one of the other colour was", r.Pair.Overlaps)
 	wrong(r.Pair.TokenRegressions > 0, "two agents: %d lines under a token lower than an earlier one", r.Pair.TokenRegressions)

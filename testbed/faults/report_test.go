@@ -17,6 +17,7 @@ func good() (r Report, h Handovers) {
 	r.AddFailover(Failover{Killed: []time.Duration{time.Second}, Stopped: []time.Duration{100 * time.Millisecond}})
 	r.AddFrozen([]Late{{Write: "a", Hit: true}})
 	r.AddAway([]Away{{What: "Nomad away"}})
+	r.AddFenced([]Fenced{{Fence: true}, {Late: 1}})
 	r.AddPair(Pair{Releases: map[deployment.Outcome]int{deployment.Succeeded: 2}})
 	return r, Handovers{Ledger: Ledger{Handovers: 2, Ticks: 9, MaxGap: time.Minute}, Calm: time.Second, LeaderKills: 1}
 }
@@ -44,6 +45,8 @@ func TestTheVerdictMissesNothing(t *testing.T) {
 		{func(r *Report, _ *Handovers) { r.AddFrozen([]Late{{Broken: "no end"}}) }, "no end"},
 		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{What: "Nomad", Broken: "no end"}}) }, "Nomad: no end"},
 		{func(r *Report, _ *Handovers) { r.AddAway([]Away{{Stale: 1}}) }, "1 writes by a leader"},
+		{func(r *Report, _ *Handovers) { r.Fenced = nil }, "no worker woke up"},
+		{func(r *Report, _ *Handovers) { r.Fenced[0].Broken = "late" }, "woke up late: late"},
 		{func(r *Report, _ *Handovers) { r.AddPair(Pair{}) }, "made no release"},
 		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Broken: "no end"}) }, "two agents: no end"},
 		{func(r *Report, _ *Handovers) { r.AddPair(Pair{Harmed: 5}) }, "5 requests failed"},

@@ -36,12 +36,18 @@ func Backend(ctx context.Context, dir string) (string, error) {
 	return buildIn(ctx, "testbed", filepath.Join(dir, "backend"), "./cmd/backend")
 }
 
+// Worker builds the example worker into dir and gives the path of the binary.
+// An overlay is the path of a file for go's -overlay, or empty.
+func Worker(ctx context.Context, dir, overlay string) (string, error) {
+	return buildIn(ctx, filepath.Join("examples", "worker"), filepath.Join(dir, "worker"), ".", "-overlay", overlay)
+}
+
 func build(ctx context.Context, binary, pkg string) (string, error) {
 	return buildIn(ctx, ".", binary, pkg)
 }
 
 // buildIn builds in the module that is in a folder of the checkout.
-func buildIn(ctx context.Context, module, binary, pkg string) (string, error) {
+func buildIn(ctx context.Context, module, binary, pkg string, flags ...string) (string, error) {
 	root, err := Root(ctx)
 	if err != nil {
 		return "", err
@@ -49,7 +55,8 @@ func buildIn(ctx context.Context, module, binary, pkg string) (string, error) {
 	if binary, err = filepath.Abs(binary); err != nil {
 		return "", err
 	}
-	if _, err := goTool(ctx, filepath.Join(root, module), "build", "-trimpath", "-o", binary, pkg); err != nil {
+	args := append([]string{"build", "-trimpath", "-o", binary}, flags...)
+	if _, err := goTool(ctx, filepath.Join(root, module), append(args, pkg)...); err != nil {
 		return "", err
 	}
 	return binary, nil

@@ -1,5 +1,5 @@
-// Package servers finds the Consul, the Nomad and the Prometheus that tests and the
-// demo run.
+// Package servers finds the Consul, the Nomad, the Prometheus and the PostgreSQL that
+// tests and the demo run.
 //
 // A server on PATH is used as it is. Otherwise the pinned version is built
 // from source, by the module of its own in consul/, nomad/ or prometheus/, into the
@@ -90,7 +90,13 @@ func onPath(ctx context.Context, name string) (Binary, error) {
 	if err != nil {
 		return Binary{}, nil
 	}
-	r := recipes[name]
+	b, err := describe(ctx, path, recipes[name])
+	b.Name = name
+	return b, err
+}
+
+// describe asks a program for its version.
+func describe(ctx context.Context, path string, r recipe) (Binary, error) {
 	out, err := exec.CommandContext(ctx, path, r.version...).Output()
 	if err != nil {
 		return Binary{}, fmt.Errorf("%s %s: %w", path, strings.Join(r.version, " "), err)
@@ -101,7 +107,7 @@ func onPath(ctx context.Context, name string) (Binary, error) {
 		return Binary{}, fmt.Errorf("%s %s says %q: expected a name and a version", path, strings.Join(r.version, " "), first)
 	}
 	version, _, _ = strings.Cut(strings.TrimSpace(version), " ")
-	return Binary{Name: name, Path: path, Version: version, Source: FromPath}, nil
+	return Binary{Path: path, Version: version, Source: FromPath}, nil
 }
 
 // pinned reads the version that the server's own module asks for.

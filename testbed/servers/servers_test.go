@@ -41,3 +41,20 @@ func TestBrokenServerOnPathIsAnError(t *testing.T) {
 		t.Errorf("%+v, %v: want an error that quotes it", got, err)
 	}
 }
+
+// PostgreSQL is a package of the distribution, and what is missing is named.
+func TestPostgresIsFoundOrMissed(t *testing.T) {
+	got, err := servers.Postgres(t.Context(), nil)
+	if err != nil {
+		if !strings.Contains(err.Error(), "apt-get install postgresql") {
+			t.Errorf("what to do is not said: %v", err)
+		}
+		return
+	}
+	if got.Version == "" || !filepath.IsAbs(got.Path) {
+		t.Errorf("%+v", got)
+	}
+	if _, err := os.Stat(filepath.Join(filepath.Dir(got.Path), "initdb")); err != nil {
+		t.Errorf("initdb is not beside it: %v", err)
+	}
+}

@@ -137,6 +137,10 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 			a, err := faults.NomadAway(ctx, rough, "away", log)
 			return func() { r.AddAway(a) }, err
 		})
+		part("a worker that wakes up late", func() (func(), error) {
+			f, err := faults.Overtake(ctx, rough, "fence", log)
+			return func() { r.AddFenced(f) }, err
+		})
 	})
 	both.Wait()
 	part("pair", func() (func(), error) {
