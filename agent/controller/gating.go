@@ -95,7 +95,7 @@ func (j job) awaitApproval(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	until, cancel := context.WithDeadline(ctx, j.d.Since.Add(j.pol.Approval.Deadline))
+	until, cancel := context.WithDeadline(ctx, begun(j.d.Since).Add(j.pol.Approval.Deadline))
 	defer cancel()
 	<-until.Done()
 	if ctx.Err() == nil {

@@ -34,7 +34,7 @@ func (l *loop) ensureHandover(ctx context.Context) {
 	l.handover = l.start(ctx, func(ctx context.Context, w *work) {
 		var events []deployment.Event
 		for taken := true; taken; {
-			outcome, err := l.drain(ctx, jobs.Target, jobs.Since.Add(deadline))
+			outcome, err := l.drain(ctx, jobs.Target, begun(jobs.Since).Add(deadline))
 			if err != nil {
 				return
 			}

@@ -17,7 +17,7 @@ import (
 // launch empties the idle colour, registers the candidate on it and waits
 // until every instance has been healthy long enough, within the deadline.
 func (j job) launch(ctx context.Context) {
-	deadline := j.d.Since.Add(j.pol.Launch.Deadline)
+	deadline := begun(j.d.Since).Add(j.pol.Launch.Deadline)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 

@@ -118,6 +118,7 @@ func (l *loop) run(ctx context.Context) error {
 		st = l.readAnew(ctx, st)
 	}
 	l.index = st.index
+	l.inTime()
 	l.publish()
 	if l.broken == nil {
 		if err := l.takeOffice(ctx); err != nil {

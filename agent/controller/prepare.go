@@ -98,7 +98,7 @@ func (j job) settleRoute(ctx context.Context, events []deployment.Event) (*deplo
 	if route.Settled || !j.rec.Active.Valid() {
 		return nil, nil
 	}
-	if !pause(ctx, time.Until(route.PreparedAt.Add(routesArrive))) {
+	if !pause(ctx, time.Until(begun(route.PreparedAt).Add(routesArrive))) {
 		return nil, ctx.Err()
 	}
 	if err := j.l.t.term.Check(); err != nil {

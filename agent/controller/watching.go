@@ -22,7 +22,7 @@ func (j job) watch(ctx context.Context) {
 		return
 	}
 	w := j.pol.Watch
-	j.observe(ctx, w.Triggers, bounds{w.Unknown, w.Early}, w.Interval, j.d.Since.Add(w.For), deployment.WatchPass)
+	j.observe(ctx, w.Triggers, bounds{w.Unknown, w.Early}, w.Interval, begun(j.d.Since).Add(w.For), deployment.WatchPass)
 }
 
 // soak keeps the previous colour whole. Consul's health of the active colour
@@ -30,11 +30,11 @@ func (j job) watch(ctx context.Context) {
 func (j job) soak(ctx context.Context) {
 	switch {
 	case !j.d.From.Valid():
-		j.observe(ctx, nil, bounds{}, time.Second, j.d.Since, deployment.SoakEnd)
+		j.observe(ctx, nil, bounds{}, time.Second, begun(j.d.Since), deployment.SoakEnd)
 	case j.pol == nil:
 		j.withoutPolicy(ctx)
 	default:
-		j.observe(ctx, nil, bounds{}, time.Second, j.d.Since.Add(j.pol.Soak.For), deployment.SoakEnd)
+		j.observe(ctx, nil, bounds{}, time.Second, begun(j.d.Since).Add(j.pol.Soak.For), deployment.SoakEnd)
 	}
 }
 

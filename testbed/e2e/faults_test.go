@@ -144,3 +144,22 @@ func TestAWorkerThatWakesUpLateIsRefusedByPostgreSQL(t *testing.T) {
 		t.Errorf("with and without the fence: %+v", all)
 	}
 }
+
+// The agent's clock is set back and forward by hours at every state of a
+// release: it ends as it is specified and in its time. When the clock was set
+// back and the agent began anew, what had not begun by that clock takes no
+// longer than the policy says.
+func TestTheClockIsSet(t *testing.T) {
+	s := open(t, "clock")
+	all, err := faults.SetClock(t.Context(), s.World, "clock", 1, t.Output())
+	s.must(err)
+	for _, a := range all {
+		t.Logf("%s: %.0f ms", a.What, a.TookMS)
+		if a.Broken != "" || a.Harmed > 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if len(all) != 5 {
+		t.Errorf("%d of 5 were done", len(all))
+	}
+}

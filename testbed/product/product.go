@@ -19,6 +19,11 @@ func Teal(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "teal"), ".")
 }
 
+// TealWith builds the agent as Teal does, with a file for go's -overlay.
+func TealWith(ctx context.Context, dir, overlay string) (string, error) {
+	return buildIn(ctx, ".", filepath.Join(dir, "teal"), ".", "-overlay", overlay)
+}
+
 // App builds the example app into dir and gives the path of the binary.
 func App(ctx context.Context, dir string) (string, error) {
 	return build(ctx, filepath.Join(dir, "app"), "./examples/app")

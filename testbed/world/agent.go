@@ -27,6 +27,7 @@ type AgentOptions struct {
 	Env      []string // in addition
 	Args     []string // in addition
 	LogLevel string   // debug when empty
+	Binary   string   // another teal than the world's
 }
 
 // NewAgent makes an agent that is not started yet.
@@ -45,6 +46,9 @@ func (s *Site) NewAgent(name string, o AgentOptions) (*Agent, error) {
 	if o.LogLevel == "" {
 		o.LogLevel = "debug"
 	}
+	if o.Binary == "" {
+		o.Binary = s.World.Teal
+	}
 	args := []string{"agent", "-config", o.Config, "-name", name, "-bind", a.HTTP,
 		"-prefix", s.Keys.Prefix(), "-log-level", o.LogLevel}
 	env := s.Env()
@@ -52,7 +56,7 @@ func (s *Site) NewAgent(name string, o AgentOptions) (*Agent, error) {
 		env = append(env, "TEAL_POLICIES="+o.Policies)
 	}
 	a.Server = s.Program(cluster.Program{
-		Name: name, Path: s.World.Teal,
+		Name: name, Path: o.Binary,
 		Args: append(args, o.Args...), Env: append(env, o.Env...),
 		Ready: a.ready,
 	})

@@ -27,7 +27,7 @@ import (
 
 // extent says how much is done.
 type extent struct {
-	kills, lanes, frozen, failovers, cuts, handovers, leaderKills int
+	kills, lanes, frozen, failovers, cuts, clocks, handovers, leaderKills int
 
 	pair      time.Duration
 	seed      uint64
@@ -45,6 +45,7 @@ func main() {
 	flag.IntVar(&x.frozen, "frozen", 8, "leaders frozen with a write in their hands")
 	flag.IntVar(&x.failovers, "failovers", 40, "changes of leader measured, of each kind")
 	flag.IntVar(&x.cuts, "cuts", 2, "leaders cut off from Consul")
+	flag.IntVar(&x.clocks, "clocks", 4, "releases, and rollbacks, with the clock set at every state")
 	flag.IntVar(&x.handovers, "handovers", 240, "handovers of jobs")
 	flag.IntVar(&x.leaderKills, "leaders", 50, "of these with Consul's leader killed at the cutover's write")
 	flag.DurationVar(&x.pair, "pair", time.Hour, "how long two agents make one release after another")
@@ -125,6 +126,10 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		})
 		part("cut off", func() (func(), error) {
 			a, err := faults.CutOff(ctx, calm, "cut", x.cuts, log)
+			return func() { r.AddAway(a) }, err
+		})
+		part("clock", func() (func(), error) {
+			a, err := faults.SetClock(ctx, calm, "clock", x.clocks, log)
 			return func() { r.AddAway(a) }, err
 		})
 	})
