@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -143,13 +144,32 @@ func (l *lane) rollbackWithoutNomad(ctx context.Context, w walk, version string)
 	return l.Nomad.Start(ctx)
 }
 
-// CutOff parts the leading agent from Consul in the middle of a release, as a
-// network does that drops packets: nobody is told. Its check in Consul still
+// CutOff parts the leading agent from Consul in the middle of a release, by a
+// network that drops packets: nobody is told. Its check in Consul still
 // passes, so that only the lease ends its term. The other agent obeys a
 // rollback then; the one that was cut off is let back in and must have nothing
 // to say.
+//
+// It is the kernel that drops them, in a network namespace that the agent
+// reaches Consul through. Who may not have one gets a proxy that swallows all.
 func CutOff(ctx context.Context, w *world.World, name string, times int, log io.Writer) (all []Away, err error) {
-	l, err := newLane(ctx, w, name, world.Service{}, log)
+	number, err := w.Port()
+	if err != nil {
+		return nil, err
+	}
+	listen, by := loopback, "by a proxy"
+	c, err := newCable(number)
+	switch {
+	case err == nil:
+		listen, by = c.listen, "by the kernel"
+		defer func() { err = errors.Join(err, c.close()) }()
+	case errors.Is(err, errNoCable):
+		fmt.Fprintf(log, "packets are dropped by a proxy and not by the kernel: %v\n", err)
+		c = nil
+	default:
+		return nil, err
+	}
+	l, err := newLaneOver(ctx, listen, w, name, world.Service{}, log)
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +177,8 @@ func CutOff(ctx context.Context, w *world.World, name string, times int, log io.
 	for i := range times {
 		at := []deployment.State{deployment.Watching, deployment.Launching}[i%2]
 		stale := 0
-		a := l.without(ctx, fmt.Sprintf("leader cut off from Consul while %s", at), func(ctx context.Context) (err error) {
-			stale, err = l.cutOff(ctx, at)
+		a := l.without(ctx, fmt.Sprintf("leader cut off from Consul while %s, %s", at, by), func(ctx context.Context) (err error) {
+			stale, err = l.cutOff(ctx, at, c)
 			return err
 		})
 		a.Stale = stale
@@ -172,7 +192,24 @@ func CutOff(ctx context.Context, w *world.World, name string, times int, log io.
 	return all, nil
 }
 
-func (l *lane) cutOff(ctx context.Context, at deployment.State) (stale int, err error) {
+// part drops what goes between the first agent and Consul, until the function
+// it gives is called, which may be done twice.
+func (l *lane) part(c *cable) (mend func() error, err error) {
+	if c == nil {
+		l.consul.Cut()
+		return func() error { l.consul.Restore(); return nil }, nil
+	}
+	return sync.OnceValue(func() error {
+		packets, err := c.mend()
+		fmt.Fprintf(l.log, "the kernel dropped %d packets\n", packets)
+		if err == nil && packets == 0 {
+			err = errors.New("the kernel dropped no packet: the agent did not use the cable")
+		}
+		return err
+	}), c.cut()
+}
+
+func (l *lane) cutOff(ctx context.Context, at deployment.State, c *cable) (stale int, err error) {
 	if err := l.regain(ctx); err != nil {
 		return 0, err
 	}
@@ -184,8 +221,11 @@ func (l *lane) cutOff(ctx context.Context, at deployment.State) (stale int, err 
 	if err := l.passes(ctx, version, at); err != nil {
 		return 0, err
 	}
-	l.consul.Cut()
-	defer l.consul.Restore()
+	mend, err := l.part(c)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, mend()) }()
 	if err := leads(ctx, l.second); err != nil {
 		return 0, err
 	}
@@ -202,7 +242,9 @@ func (l *lane) cutOff(ctx context.Context, at deployment.State) (stale int, err 
 	if err != nil {
 		return 0, err
 	}
-	l.consul.Restore()
+	if err := mend(); err != nil {
+		return 0, err
+	}
 	if err := l.follows(ctx, l.first, l.second); err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -36,7 +37,12 @@ type lane struct {
 
 // newLane brings a service to its first version. The agents are down again
 // then.
-func newLane(ctx context.Context, w *world.World, name string, v world.Service, log io.Writer) (_ *lane, err error) {
+func newLane(ctx context.Context, w *world.World, name string, v world.Service, log io.Writer) (*lane, error) {
+	return newLaneOver(ctx, loopback, w, name, v, log)
+}
+
+// newLaneOver is newLane with another way between the first agent and Consul.
+func newLaneOver(ctx context.Context, listen func() (net.Listener, error), w *world.World, name string, v world.Service, log io.Writer) (_ *lane, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	l := &lane{service: v, log: log}
@@ -49,9 +55,11 @@ func newLane(ctx context.Context, w *world.World, name string, v world.Service, 
 		return nil, err
 	}
 	l.service.Name, l.service.Count = name, 1
-	if l.consul, err = NewWire("consul", w.Consul[0].HTTP); err != nil {
+	listener, err := listen()
+	if err != nil {
 		return nil, err
 	}
+	l.consul = newWireAt(listener, "consul", w.Consul[0].HTTP)
 	if l.nomad, err = NewWire("nomad", w.Nomad.HTTP); err != nil {
 		return nil, err
 	}

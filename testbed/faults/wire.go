@@ -44,10 +44,17 @@ type Wire struct {
 
 // NewWire listens, and forwards to a server at host:port.
 func NewWire(name, to string) (*Wire, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := loopback()
 	if err != nil {
 		return nil, err
 	}
+	return newWireAt(listener, name, to), nil
+}
+
+func loopback() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
+
+// newWireAt forwards what comes to a listener, which it closes in the end.
+func newWireAt(listener net.Listener, name, to string) *Wire {
 	w := &Wire{Address: listener.Addr().String(), name: name, done: make(chan error, 1), open: make(chan struct{})}
 	close(w.open)
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to})
@@ -59,7 +66,7 @@ func NewWire(name, to string) (*Wire, error) {
 	}
 	w.server = &http.Server{Handler: proxy, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { w.done <- w.server.Serve(lossy{listener, w}) }()
-	return w, nil
+	return w
 }
 
 // Close ends the wire and every connection on it.
