@@ -163,3 +163,21 @@ func TestTheClockIsSet(t *testing.T) {
 		t.Errorf("%d of 5 were done", len(all))
 	}
 }
+
+// The disk with the audit file runs full in the middle of a release and of a
+// rollback, also of one whose agent is killed and begins anew without room: both
+// end as they are specified, and the file is whole once there is room again.
+func TestTheDiskIsFullInTheMiddle(t *testing.T) {
+	s := open(t, "disk")
+	all, err := faults.FullDisk(t.Context(), s.World, "disk", t.Output())
+	s.must(err)
+	for _, a := range all {
+		t.Logf("%s: %.0f ms", a.What, a.TookMS)
+		if a.Broken != "" || a.Harmed > 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if len(all) != 3 {
+		t.Errorf("%d of 3 were done", len(all))
+	}
+}

@@ -128,6 +128,10 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 			a, err := faults.CutOff(ctx, calm, "cut", x.cuts, log)
 			return func() { r.AddAway(a) }, err
 		})
+		part("full disk", func() (func(), error) {
+			a, err := faults.FullDisk(ctx, calm, "disk", log)
+			return func() { r.AddAway(a) }, err
+		})
 		part("clock", func() (func(), error) {
 			a, err := faults.SetClock(ctx, calm, "clock", x.clocks, log)
 			return func() { r.AddAway(a) }, err
