@@ -67,7 +67,7 @@ judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
 	@build/tools/judge -test.run '^TestErrorRates$$' -test.timeout 0 -o build/judge.json -runs $(RUNS)
 
 .PHONY: faults
-faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write, PAIR=1h of releases by two agents
+faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write, PAIR=1h of two agents
 	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS) -pair $(PAIR) $(FAULTS)
 
 .PHONY: simulate

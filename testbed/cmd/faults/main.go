@@ -1,8 +1,9 @@
 // Command faults hurts Teal on real servers: it kills agents before and after
 // every write of a release and a rollback, freezes leaders past their lease,
 // kills Consul's leader during cutovers and workers during handovers, takes
-// Nomad away and cuts agents off, has two agents make releases for an hour, and
-// asks each time for the same end and for no lost request. It prints a table and writes build/faults.json and
+// Nomad away, cuts agents off, fills disks, sets clocks, wakes workers up late and
+// has two agents make releases for an hour. Each time it asks for the same end and
+// for no lost request. It prints a table and writes build/faults.json and
 // build/jobs.json.
 package main
 
