@@ -57,8 +57,12 @@ func Overtake(ctx context.Context, w *world.World, name string, log io.Writer) (
 		return nil, err
 	}
 	for _, fence := range []bool{true, false} {
+		binary, err := l.worker(ctx, fence)
+		if err != nil {
+			return all, err
+		}
 		f := Fenced{Fence: fence, Postgres: db.Version}
-		if err := l.overtake(ctx, db, now, &f); err != nil {
+		if err := l.overtake(ctx, db, binary, now, &f); err != nil {
 			f.Broken = err.Error()
 		}
 		all = append(all, f)
@@ -72,61 +76,36 @@ func Overtake(ctx context.Context, w *world.World, name string, log io.Writer) (
 	return all, nil
 }
 
-func (l *lane) overtake(ctx context.Context, db *world.Postgres, from deployment.Colour, f *Fenced) error {
+// bout is one worker that is overtaken by the other colour's.
+type bout struct {
+	*lane
+	db       *world.Postgres
+	database string
+	from     deployment.Colour // has the jobs first
+	workers  map[deployment.Colour]*cluster.Server
+}
+
+func (l *lane) overtake(ctx context.Context, db *world.Postgres, binary string, from deployment.Colour, f *Fenced) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
-	database := fmt.Sprintf("fence_%t", f.Fence)
-	schema, err := l.Example("worker", "schema.sql")
+	b := &bout{lane: l, db: db, database: fmt.Sprintf("fence_%t", f.Fence), from: from, workers: map[deployment.Colour]*cluster.Server{}}
+	defer func() {
+		for _, w := range b.workers {
+			_ = w.Kill() // those that have not ended in order
+		}
+	}()
+	if err := b.begin(ctx, binary); err != nil {
+		return err
+	}
+	var err error
+	if f.Old, err = b.token(ctx, from); err != nil {
+		return fmt.Errorf("%s writes nothing: %w", from, err)
+	}
+	pid, err := b.number(ctx, "select process from reports where token = %d limit 1", f.Old)
 	if err != nil {
 		return err
 	}
-	if err := db.Create(ctx, database, schema); err != nil {
-		return err
-	}
-	binary, err := l.worker(ctx, f.Fence)
-	if err != nil {
-		return err
-	}
-	workers := map[deployment.Colour]*cluster.Server{}
-	for _, colour := range deployment.Colours {
-		workers[colour] = l.Program(cluster.Program{
-			Name: fmt.Sprintf("%s-%s-%s", l.service.Name, database, colour), Path: l.World.Teal,
-			Args: []string{"work", "-service", l.service.Name, "--", binary, "-every", "50ms"},
-			Env:  append(l.Env(), "ENVIRONMENT_NAME="+string(colour), "DATABASE_URL="+db.URL(database)),
-		})
-		if err := workers[colour].Start(ctx); err != nil {
-			return err
-		}
-	}
-	defer func() { _ = errors.Join(workers[from].Kill(), workers[from.Other()].Kill()) }()
-	number := func(of *int64, sql string, args ...any) func(context.Context) error {
-		sql = fmt.Sprintf(sql, args...)
-		return func(ctx context.Context) error {
-			out, err := db.Query(ctx, database, sql)
-			if err != nil {
-				return err
-			}
-			if *of, err = strconv.ParseInt(out, 10, 64); err != nil {
-				return fmt.Errorf("%s: %w", sql, err)
-			}
-			return nil
-		}
-	}
-	const tokenOf = "select max(token) from reports where colour = '%s'"
-	if err := cluster.Await(ctx, number(&f.Old, tokenOf, from)); err != nil {
-		return fmt.Errorf("%s writes nothing: %w\n%s", from, err, workers[from].Tail(10))
-	}
-
-	// Teal's part first, so that it does not see the other stop.
-	old := workers[from]
-	var pid, late int64
-	if err := number(&pid, "select process from reports where token = %d limit 1", f.Old)(ctx); err != nil {
-		return err
-	}
-	if err := old.Pause(); err != nil {
-		return err
-	}
-	if err := l.stopOutside(ctx, db, database, int(pid)); err != nil {
+	if err := b.stop(ctx, int(pid)); err != nil {
 		return err
 	}
 	result, err := l.Order(ctx, l.service.Name, kv.Cutover, string(from.Other()))
@@ -136,66 +115,143 @@ func (l *lane) overtake(ctx context.Context, db *world.Postgres, from deployment
 	if err != nil {
 		return fmt.Errorf("cutover to %s: %w", from.Other(), err)
 	}
-	if err := cluster.Await(ctx, number(&f.New, tokenOf, from.Other())); err != nil {
-		return fmt.Errorf("%s does not get the jobs: %w\n%s", from.Other(), err, workers[from.Other()].Tail(10))
+	if f.New, err = b.token(ctx, from.Other()); err != nil {
+		return fmt.Errorf("%s does not get the jobs: %w", from.Other(), err)
 	}
+	if err := b.wake(ctx, int(pid), f); err != nil {
+		return err
+	}
+	if f.Raised, err = b.number(ctx, "select token from fence where service = '%s'", l.service.Name); err != nil {
+		return err
+	}
+	if err := b.goesOn(ctx, f.New); err != nil {
+		return err
+	}
+	return f.wrong(l.service.Name)
+}
 
-	// The worker wakes up before teal work does, which would end it.
-	if err := syscall.Kill(int(pid), syscall.SIGCONT); err != nil {
-		return err
-	}
-	lateRows := number(&late, "select count(*) from reports where token = %d and id > (select min(id) from reports where token = %d)", f.Old, f.New)
-	if f.Fence {
-		err = cluster.Await(ctx, func(context.Context) error {
-			if !ended(int(pid)) {
-				return fmt.Errorf("the worker of %s goes on", from)
-			}
-			return nil
-		})
-	} else {
-		err = cluster.Await(ctx, func(ctx context.Context) error {
-			if err := lateRows(ctx); err != nil || late > 0 {
-				return err
-			}
-			return errors.New("nothing was written late")
-		})
-	}
+// begin makes the tables and starts a worker a colour.
+func (b *bout) begin(ctx context.Context, binary string) error {
+	schema, err := b.Example("worker", "schema.sql")
 	if err != nil {
-		return errors.Join(err, old.Resume())
-	}
-	if f.Said = old.Tail(1); !f.Fence {
-		f.Said = ""
-	}
-	if err := errors.Join(lateRows(ctx), number(&f.Raised, "select token from fence where service = '%s'", l.service.Name)(ctx)); err != nil {
 		return err
 	}
-	f.Late = int(late)
-	if err := old.Resume(); err != nil {
+	if err := b.db.Create(ctx, b.database, schema); err != nil {
 		return err
 	}
-	// The new owner goes on, and both end in order.
-	var before, more int64
+	for _, colour := range deployment.Colours {
+		w := b.Program(cluster.Program{
+			Name: fmt.Sprintf("%s-%s-%s", b.service.Name, b.database, colour), Path: b.World.Teal,
+			Args: []string{"work", "-service", b.service.Name, "--", binary, "-every", "50ms"},
+			Env:  append(b.Env(), "ENVIRONMENT_NAME="+string(colour), "DATABASE_URL="+b.db.URL(b.database)),
+		})
+		if err := w.Start(ctx); err != nil {
+			return err
+		}
+		b.workers[colour] = w
+	}
+	return nil
+}
+
+// number asks for one.
+func (b *bout) number(ctx context.Context, sql string, args ...any) (int64, error) {
+	sql = fmt.Sprintf(sql, args...)
+	out, err := b.db.Query(ctx, b.database, sql)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(out, 10, 64)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", sql, err)
+	}
+	return n, err
+}
+
+// token waits until a colour has written, and gives the token that it has.
+func (b *bout) token(ctx context.Context, colour deployment.Colour) (token int64, err error) {
+	err = cluster.Await(ctx, func(ctx context.Context) (err error) {
+		token, err = b.number(ctx, "select max(token) from reports where colour = '%s'", colour)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, b.workers[colour].Tail(10))
+	}
+	return token, err
+}
+
+// stop freezes the worker and the `teal work` around it: that one first, so
+// that it does not see the other stop. The worker has no transaction open then,
+// for PostgreSQL would end that; it is asked twice, so that it has seen all that
+// the worker sent before it stood still.
+func (b *bout) stop(ctx context.Context, pid int) error {
+	if err := b.workers[b.from].Pause(); err != nil {
+		return err
+	}
+	return cluster.Await(ctx, func(ctx context.Context) error {
+		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+			return err
+		}
+		if !stopped(pid) {
+			return fmt.Errorf("process %d does not stand still", pid)
+		}
+		for range 2 {
+			busy, err := b.number(ctx, "select count(*) from pg_stat_activity where datname = '%s' and pid <> pg_backend_pid() and state <> 'idle'", b.database)
+			if err == nil && busy > 0 {
+				err = errors.New("the worker was stopped within a transaction")
+			}
+			if err != nil {
+				return errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)) // once more
+			}
+		}
+		return nil
+	})
+}
+
+// wake lets the worker go on before `teal work`, which would end it. With its
+// fence it has to end by itself; without it, to write.
+func (b *bout) wake(ctx context.Context, pid int, f *Fenced) error {
+	old := b.workers[b.from]
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		return err
+	}
+	err := cluster.Await(ctx, func(ctx context.Context) error {
+		over := ended(pid)
+		late, err := b.number(ctx, "select count(*) from reports where token = %d and id > (select min(id) from reports where token = %d)", f.Old, f.New)
+		if f.Late = int(late); err == nil && f.Fence && !over {
+			err = fmt.Errorf("the worker of %s goes on", b.from)
+		}
+		if err == nil && !f.Fence && late == 0 {
+			err = errors.New("without the fence nothing was written late either: this shows nothing")
+		}
+		return err
+	})
+	if f.Fence {
+		f.Said = old.Tail(1)
+	}
+	return errors.Join(err, old.Resume())
+}
+
+// goesOn waits until the new owner has written more, and ends both in order.
+func (b *bout) goesOn(ctx context.Context, token int64) error {
 	const rows = "select count(*) from reports where token = %d"
-	if err := number(&before, rows, f.New)(ctx); err != nil {
+	before, err := b.number(ctx, rows, token)
+	if err != nil {
 		return err
 	}
 	err = cluster.Await(ctx, func(ctx context.Context) error {
-		if err := number(&more, rows, f.New)(ctx); err != nil || more > before {
-			return err
+		more, err := b.number(ctx, rows, token)
+		if err == nil && more <= before {
+			err = fmt.Errorf("the worker of %s writes no more", b.from.Other())
 		}
-		return fmt.Errorf("the worker of %s writes no more", from.Other())
-	})
-	if err != nil {
 		return err
-	}
-	for _, w := range workers {
+	})
+	for _, w := range b.workers {
 		if w.Running() { // the old one's command ended while its colour owned the jobs, as far as it knew
-			if _, err := w.Terminate(ctx); err != nil {
-				return err
-			}
+			_, ended := w.Terminate(ctx)
+			err = errors.Join(err, ended)
 		}
 	}
-	return f.wrong(l.service.Name)
+	return err
 }
 
 // wrong holds what was seen against what has to be.
@@ -210,8 +266,6 @@ func (f *Fenced) wrong(service string) error {
 		return fmt.Errorf("%d rows of token %d were written after those of %d", f.Late, f.Old, f.New)
 	case f.Fence && f.Said != refusal:
 		return fmt.Errorf("the worker said %q, want %q", f.Said, refusal)
-	case !f.Fence && f.Late == 0:
-		return errors.New("without the fence nothing was written late either: this shows nothing")
 	}
 	return nil
 }
@@ -234,31 +288,6 @@ func (l *lane) worker(ctx context.Context, fence bool) (string, error) {
 		return "", err
 	}
 	return product.Worker(ctx, dir, overlay)
-}
-
-// stopOutside freezes a worker while it has no transaction open: PostgreSQL
-// would end that. It is asked twice, so that it has seen all that the worker
-// sent before it stood still.
-func (l *lane) stopOutside(ctx context.Context, db *world.Postgres, database string, pid int) error {
-	sql := fmt.Sprintf("select count(*) from pg_stat_activity where datname = '%s' and pid <> pg_backend_pid() and state <> 'idle'", database)
-	return cluster.Await(ctx, func(ctx context.Context) error {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			return err
-		}
-		if !stopped(pid) {
-			return fmt.Errorf("process %d does not stand still", pid)
-		}
-		for range 2 {
-			busy, err := db.Query(ctx, database, sql)
-			if err == nil && busy != "0" {
-				err = errors.New("the worker was stopped within a transaction")
-			}
-			if err != nil {
-				return errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)) // once more
-			}
-		}
-		return nil
-	})
 }
 
 func stopped(pid int) bool { return processState(pid) == "T" }
