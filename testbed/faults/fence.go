@@ -217,13 +217,17 @@ func (b *bout) wake(ctx context.Context, pid int, f *Fenced) error {
 	err := cluster.Await(ctx, func(ctx context.Context) error {
 		over := ended(pid)
 		late, err := b.number(ctx, "select count(*) from reports where token = %d and id > (select min(id) from reports where token = %d)", f.Old, f.New)
-		if f.Late = int(late); err == nil && f.Fence && !over {
-			err = fmt.Errorf("the worker of %s goes on", b.from)
+		if err != nil {
+			return err
 		}
-		if err == nil && !f.Fence && late == 0 {
-			err = errors.New("without the fence nothing was written late either: this shows nothing")
+		f.Late = int(late)
+		switch {
+		case f.Fence && !over:
+			return fmt.Errorf("the worker of %s goes on, and has written %d rows", b.from, late)
+		case !f.Fence && late == 0:
+			return errors.New("without the fence nothing was written late either: this shows nothing")
 		}
-		return err
+		return nil
 	})
 	if f.Fence {
 		f.Said = old.Tail(1)

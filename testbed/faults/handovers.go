@@ -23,9 +23,9 @@ import (
 const (
 	workersEach = 10 // a colour
 	tickEvery   = 20 * time.Millisecond
-	// jobStep is how much longer each worker takes to finish what it has begun
-	// than the one before it: a handover that does not wait for them is seen.
-	jobStep = 50 * time.Millisecond
+	// longestJob is how long the slowest worker of a colour takes to finish what
+	// it has begun: a handover that does not wait for it is seen.
+	longestJob = 500 * time.Millisecond
 	// deadline is the policy's handover_deadline. A worker that was killed holds
 	// its key until its session ends, so that it is also how long a handover
 	// waits for one before it cuts it off and waits its lease out.
@@ -47,7 +47,7 @@ type Handovers struct {
 	Harmed       int // requests
 }
 
-// crew is ten workers a colour under `teal work`, and what they write.
+// crew is some workers a colour under `teal work`, and what they write.
 type crew struct {
 	lane    *lane
 	path    string
@@ -64,7 +64,7 @@ func (l *lane) hire(ctx context.Context, each int) (*crew, error) {
 		for i := range each {
 			w := l.Program(cluster.Program{
 				Name: fmt.Sprintf("%s-%s-%d", l.service.Name, colour, i), Path: l.World.Teal,
-				Args: []string{"work", "-service", l.service.Name, "--", ticker, c.path, tickEvery.String(), (time.Duration(i) * jobStep).String()},
+				Args: []string{"work", "-service", l.service.Name, "--", ticker, c.path, tickEvery.String(), (longestJob * time.Duration(i+1) / time.Duration(each)).String()},
 				Env:  append(l.Env(), "ENVIRONMENT_NAME="+string(colour)),
 			})
 			if err := w.Start(ctx); err != nil {
