@@ -141,6 +141,13 @@ func (l *lane) audited(d *disk) (*world.Agent, error) {
 	return l.NewAgent("audited", world.AgentOptions{Config: filepath.Join(l.Dir, file)})
 }
 
+// noRoom is what an agent's health says of its audit file then.
+const noRoom = "no space left"
+
+// fullAfter are the releases after which a block of a disk is full for sure: one
+// writes some thousand bytes.
+const fullAfter = 4
+
 func (l *lane) withoutRoom(ctx context.Context, a *world.Agent, d *disk, w walk, at deployment.State, restart bool) error {
 	if err := l.begin(w); err != nil {
 		return err
@@ -163,7 +170,24 @@ func (l *lane) withoutRoom(ctx context.Context, a *world.Agent, d *disk, w walk,
 	if err := l.comesTo(ctx, version, w.want); err != nil {
 		return err
 	}
-	if err := audits(ctx, a, http.StatusServiceUnavailable, "no space left"); err != nil {
+	// A few lines may still have found room in the file's last block.
+	for n := 0; ; n++ {
+		_, health, err := a.Health(ctx)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(health.Audit, noRoom) {
+			break
+		}
+		if n == fullAfter {
+			return fmt.Errorf("%d releases were written to a disk that is full: health says %q", n+1, health.Audit)
+		}
+		if err := l.through(ctx, w); err != nil {
+			return err
+		}
+		version = l.service.Version
+	}
+	if err := audits(ctx, a, http.StatusServiceUnavailable, noRoom); err != nil {
 		return err
 	}
 	if err := d.free(); err != nil {
