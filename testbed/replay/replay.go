@@ -5,7 +5,8 @@
 //
 // It changes no file of the toolchain: it writes patched copies and the
 // -overlay file that has `go test` compile them in place of the originals.
-// Nothing that ships is ever built with it.
+// Nothing that ships is ever built with it. A clock that can be set while a program
+// runs is made in the same way: see Clock.
 package replay
 
 import (
