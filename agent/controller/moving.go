@@ -209,6 +209,16 @@ func (l *loop) trafficTarget(r deployment.Route) traffic.Target {
 	return traffic.Target{Service: l.svc, Route: r, Owner: l.t.c.cfg.Keys.Prefix(), Epoch: l.t.term.Epoch}
 }
 
+// setup is how the service's entries are written anew when somebody else edited
+// or deleted them. What it speaks stands in the policy.
+func (l *loop) setup() traffic.Setup {
+	s := traffic.Setup{Target: l.trafficTarget(l.rec.Route), Serve: serving(l.rec.Active), Loose: l.rec.Route.Loose}
+	if p := l.policy(); p != nil {
+		s.Protocol = p.Cutover.Protocol
+	}
+	return s
+}
+
 // takeOffice marks the entries of a release in flight with this term's epoch
 // before anything else, so that no write of an earlier leader can follow.
 func (l *loop) takeOffice(ctx context.Context) error {

@@ -202,7 +202,7 @@ func (l *loop) resume(ctx context.Context, ev deployment.Event) intent {
 	if held := l.rec.Held; held != nil && held.Cause == deployment.RouteEdited {
 		accepting, cancel := context.WithTimeout(ctx, acceptWithin)
 		defer cancel()
-		route, notes, err := l.router().Accept(accepting, l.trafficTarget(l.rec.Route), serving(l.rec.Active))
+		route, notes, err := l.router().Accept(accepting, l.setup())
 		if err != nil {
 			return refusal("the edited route cannot be accepted: %v", err)
 		}

@@ -256,31 +256,41 @@ func TestRollbackWhileThePreviousColourIsBeingStopped(t *testing.T) {
 }
 
 // The leader died in the middle of giving a service back, and whoever asked for
-// it gave up: the entries are gone, the record does not know. Giving it back
-// again is the way out, and from there everything begins anew.
-func TestGivenBackByHalfIsGivenBackAgain(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.adopted()
-		for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver, consulapi.ServiceDefaults} {
-			e, err := w.people.Entry(w.Context(), kind, "api")
-			if err != nil {
-				t.Fatal(err)
+// it gave up: the entries are gone, with the protocol that Teal had added, and
+// the record does not know. Giving it back again and resume are both ways out.
+func TestGivenBackByHalf(t *testing.T) {
+	for verb, after := range map[kv.Verb]func(w *world){
+		kv.Release: func(w *world) {
+			if rec := w.record(); rec.Managed || rec.Held != nil {
+				w.Errorf("not given back: %s", gistForPeople(rec))
 			}
-			if e == nil {
-				continue
+		},
+		kv.Resume: func(w *world) {
+			w.serves(deployment.Blue)
+			if rec := w.record(); !rec.Managed || rec.Held != nil {
+				w.Errorf("not taken on: %s", gistForPeople(rec))
 			}
-			if ok, err := w.people.DeleteEntry(w.Context(), kind, "api", e.GetModifyIndex()); !ok || err != nil {
-				t.Fatal(ok, err)
-			}
-		}
-		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
-		w.refused(kv.Resume, "", "protocol")
-		w.obeyed(kv.Release, "")
-		if rec := w.record(); rec.Managed || rec.Held != nil {
-			t.Errorf("not given back: %s", gistForPeople(rec))
-		}
-		w.policy("2.0.0", quick)
-		w.state("2.0.0", deployment.Watching)
-		w.serves(deployment.Green)
-	})
+		},
+	} {
+		t.Run(string(verb), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.adopted()
+				for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver, consulapi.ServiceDefaults} {
+					e, err := w.people.Entry(w.Context(), kind, "api")
+					if err != nil || e == nil {
+						w.Fatal(e, err)
+					}
+					if ok, err := w.people.DeleteEntry(w.Context(), kind, "api", e.GetModifyIndex()); !ok || err != nil {
+						w.Fatal(ok, err)
+					}
+				}
+				w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+				w.obeyed(verb, "")
+				after(w)
+				w.policy("2.0.0", quick)
+				w.state("2.0.0", deployment.Watching)
+				w.serves(deployment.Green)
+			})
+		})
+	}
 }

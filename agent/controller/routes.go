@@ -200,7 +200,7 @@ func (l *loop) repair(ctx context.Context, what string) error {
 	}
 	writing, cancel := context.WithTimeout(ctx, acceptWithin)
 	defer cancel()
-	route, err := l.router().Repair(writing, l.trafficTarget(l.rec.Route), serving(l.rec.Active))
+	route, err := l.router().Repair(writing, l.setup())
 	switch {
 	case errors.Is(err, traffic.ErrDeposed):
 		return finalUnlessAway(err)

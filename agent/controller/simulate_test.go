@@ -65,6 +65,11 @@ func TestSimulate(t *testing.T) {
 		return
 	}
 	began := time.Now()
+	if !*simulateFirst {
+		for _, seed := range broke {
+			s.plays(seed)
+		}
+	}
 	for seed := *simulateFrom; seed < *simulateFrom+*simulateSeeds; seed++ {
 		s.plays(seed)
 		if *simulateFirst && len(s.found) > 0 {
@@ -80,6 +85,13 @@ func TestSimulate(t *testing.T) {
 	if missing := s.tally.missing(); *simulateSeeds >= 3000 && len(missing) > 0 {
 		t.Errorf("edges of the step table that no schedule took: %s", strings.Join(missing, ", "))
 	}
+}
+
+// broke are seeds that found something once, played first in every run. What
+// they found has a test of its own: another version of Teal may give them
+// another history.
+var broke = []uint64{
+	200615, // resume after a release by half: TestGivenBackByHalf
 }
 
 // makeNoise is what may go on in a process beside a simulation, and more of it:

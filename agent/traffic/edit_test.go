@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deployment"
 )
 
 // personsEdits are what people do to an entry of each kind, in full sight of
@@ -96,7 +98,7 @@ func TestAnEditDuringTheWatchIsNeverOverwritten(t *testing.T) {
 				}
 				// Apart from the marks and the colour, the edit is whole: once
 				// accepted, it is what people put there.
-				target.Route, _, err = r.Accept(w.ctx, target, blue)
+				target.Route, _, err = r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 				w.must(err)
 				if o := w.serves(r, target, blue); o.Edited {
 					t.Errorf("accepted, and still %v", o.Changes)
@@ -169,9 +171,9 @@ func TestAnEditOfAColoursFilter(t *testing.T) {
 		if got := w.resolverEntry(); got.Subsets["green"].Filter != theirs || got.DefaultSubset != "blue" {
 			w.Errorf("rolled back: %s", text(w.T, got))
 		}
-		_, _, err = r.Accept(w.ctx, target, blue)
+		_, _, err = r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 		w.wants(err, ErrRefused)
-		target.Route, err = r.Repair(w.ctx, target, blue)
+		target.Route, err = r.Repair(w.ctx, Setup{Target: target, Serve: blue})
 		w.must(err)
 		if o := w.serves(r, target, blue); o.Edited || w.resolverEntry().Subsets["green"].Filter != filter(green, true) {
 			w.Errorf("repaired: %+v", o)
@@ -208,7 +210,7 @@ func TestAnAcceptThatIsRefusedWritesNothing(t *testing.T) {
 	w.put(resolver)
 	w.put(e)
 	before := w.contents()
-	_, _, err := r.Accept(w.ctx, target, blue)
+	_, _, err := r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 	w.wants(err, ErrRefused)
 	w.sameContents("refused", before)
 }
@@ -240,4 +242,30 @@ func TestAnAnswerOfTrueIsNoProof(t *testing.T) {
 		w.must(r.Verify(w.ctx, target, move(green, "again")))
 		w.serves(r, target, green)
 	})
+}
+
+// Whoever takes Teal's entries away, or a release that nobody finished, takes
+// the protocol that Teal added along: settling the edit writes it again, and
+// says so when it does not know it.
+func TestSettlingAnEditBringsTheProtocolBack(t *testing.T) {
+	for name, settle := range map[string]func(Router, *world, Setup) (deployment.Route, error){
+		"accept": func(r Router, w *world, s Setup) (deployment.Route, error) {
+			route, _, err := r.Accept(w.ctx, s)
+			return route, err
+		},
+		"repair": func(r Router, w *world, s Setup) (deployment.Route, error) { return r.Repair(w.ctx, s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			r := w.router(api.ServiceRouter)
+			target := w.prepare(r, 1)
+			w.must(r.Release(w.ctx, target))
+			_, err := settle(r, w, Setup{Target: target, Serve: blue})
+			w.wants(err, ErrRefused)
+			target.Route, err = settle(r, w, Setup{Target: target, Serve: blue, Protocol: "http"})
+			w.must(err)
+			w.serves(r, target, blue)
+			w.must(r.Verify(w.ctx, target, rollback(blue)))
+		})
+	}
 }

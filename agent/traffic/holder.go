@@ -62,7 +62,8 @@ func (r *entries) Tighten(ctx context.Context, t Target) (deployment.Route, erro
 
 // Accept takes people's edits over. What would let an unproven version serve,
 // or would not follow a cutover, is refused before anything is written.
-func (r *entries) Accept(ctx context.Context, t Target, serve deployment.Colour) (deployment.Route, []string, error) {
+func (r *entries) Accept(ctx context.Context, s Setup) (deployment.Route, []string, error) {
+	t, serve := s.Target, s.Serve
 	for _, f := range r.forms() {
 		e, err := r.read(ctx, t, f)
 		if err == nil && e != nil {
@@ -73,7 +74,7 @@ func (r *entries) Accept(ctx context.Context, t Target, serve deployment.Colour)
 		}
 	}
 	notes := map[form][]string{}
-	route, err := r.rewrite(ctx, t, func(f form, e api.ConfigEntry) (api.ConfigEntry, error) {
+	route, err := r.rewrite(ctx, s, func(f form, e api.ConfigEntry) (api.ConfigEntry, error) {
 		if e == nil {
 			notes[f] = []string{"was deleted and is written anew, without anything of your own"}
 			return stamped(f, t, f.blank(t), serve, t.Route.Loose, ""), nil
@@ -99,8 +100,9 @@ func (r *entries) Accept(ctx context.Context, t Target, serve deployment.Colour)
 
 // Repair writes back what was there before people's edits: the record's
 // originals in our frame.
-func (r *entries) Repair(ctx context.Context, t Target, serve deployment.Colour) (deployment.Route, error) {
-	return r.rewrite(ctx, t, func(f form, e api.ConfigEntry) (api.ConfigEntry, error) {
+func (r *entries) Repair(ctx context.Context, s Setup) (deployment.Route, error) {
+	t, serve := s.Target, s.Serve
+	return r.rewrite(ctx, s, func(f form, e api.ConfigEntry) (api.ConfigEntry, error) {
 		base, err := restored(f, t)
 		if err != nil {
 			return nil, err
@@ -124,13 +126,20 @@ func (r *entries) Repair(ctx context.Context, t Target, serve deployment.Colour)
 }
 
 // rewrite changes every entry of the service and takes the outcome as the
-// service's own.
-func (r *entries) rewrite(ctx context.Context, t Target,
+// service's own. What the service speaks may be gone too: whoever takes Teal's
+// entries away, or a release of the service that its leader did not survive,
+// takes the protocol that Teal added along.
+func (r *entries) rewrite(ctx context.Context, s Setup,
 	change func(f form, e api.ConfigEntry) (api.ConfigEntry, error)) (deployment.Route, error) {
-	route := t.Route
+	t, route := s.Target, s.Route
 	route.Original = maps.Clone(t.Route.Original)
 	if route.Original == nil {
 		route.Original = map[string]string{}
+	}
+	if r.companion != nil {
+		if err := r.protocol(ctx, t, s.Protocol, route.Original); err != nil {
+			return t.Route, fmt.Errorf("settle the edit of %s: %w", t.Service, err)
+		}
 	}
 	for _, f := range r.forms() {
 		e, err := r.update(ctx, t, f, func(e api.ConfigEntry) (api.ConfigEntry, error) { return change(f, e) })

@@ -269,7 +269,7 @@ func TestAnEditThatPinsAColourIsNotAccepted(t *testing.T) {
 		Destination: &api.ServiceRouteDestination{ServiceSubset: "green"},
 	}}, e.Routes...)
 	w.put(e)
-	_, _, err := r.Accept(w.ctx, target, blue)
+	_, _, err := r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 	w.wants(err, ErrRefused)
 }
 
@@ -284,7 +284,7 @@ func TestWhatWasDeletedIsHeldAndCanBeAccepted(t *testing.T) {
 		if o, err := r.Observe(w.ctx, target); err != nil || !o.Edited {
 			w.Fatalf("%+v %v", o, err)
 		}
-		target.Route, _, err = r.Accept(w.ctx, target, blue)
+		target.Route, _, err = r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 		w.must(err)
 		if o := w.serves(r, target, blue); o.Edited {
 			w.Fatalf("%+v", o)

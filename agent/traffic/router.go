@@ -139,11 +139,14 @@ type Holder interface {
 	// Claim marks the entries with the epoch, so that no write prepared under
 	// an earlier leader succeeds any more. It moves nothing.
 	Claim(ctx context.Context, t Target) error
-	// Accept makes people's edits the service's own routes, with colour serve
-	// active. The strings say what a person should know of them.
-	Accept(ctx context.Context, t Target, serve deployment.Colour) (deployment.Route, []string, error)
-	// Repair writes the last accepted routes over people's edits.
-	Repair(ctx context.Context, t Target, serve deployment.Colour) (deployment.Route, error)
+	// Accept makes people's edits the service's own routes, with colour
+	// Setup.Serve active. The strings say what a person should know of them.
+	// Where nothing says any more what the service speaks, Setup.Protocol is
+	// written, as Prepare does.
+	Accept(ctx context.Context, s Setup) (deployment.Route, []string, error)
+	// Repair writes the last accepted routes over people's edits, and the
+	// protocol as Accept does.
+	Repair(ctx context.Context, s Setup) (deployment.Route, error)
 }
 
 // Follower is a router whose entries a watch can follow. Note keeps the next

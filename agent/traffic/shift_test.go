@@ -186,7 +186,7 @@ func TestAnEditHoldsACutover(t *testing.T) {
 		t.Fatal("the edit was touched")
 	}
 
-	route, notes, err := r.Accept(w.ctx, target, blue)
+	route, notes, err := r.Accept(w.ctx, Setup{Target: target, Serve: blue})
 	w.must(err)
 	t.Log(notes)
 	target.Route = route
@@ -273,7 +273,7 @@ func TestARollbackKeepsAnEditVisible(t *testing.T) {
 	if o := w.serves(r, target, blue); !o.Edited {
 		t.Fatal("the edit became Teal's without anybody's consent")
 	}
-	route, err := r.Repair(w.ctx, target, blue)
+	route, err := r.Repair(w.ctx, Setup{Target: target, Serve: blue})
 	w.must(err)
 	target.Route = route
 	if o := w.serves(r, target, blue); o.Edited || len(w.routerEntry().Routes) != 3 {
