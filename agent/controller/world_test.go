@@ -66,7 +66,7 @@ type world struct {
 	receivers []notify.Receiver
 	// set are the policies of every agent, in place of files in dir.
 	set *policy.Set
-	// quiet agents keep no log.
+	// quiet agents keep no log, and count nothing.
 	quiet bool
 }
 
@@ -186,6 +186,10 @@ func (w *world) agent(name string) *agent {
 	for kind, make := range traffic.Kinds {
 		routers[kind] = make(func(string, string) traffic.Consul { return client })
 	}
+	var meter Meter = uncounted{}
+	if !w.quiet {
+		meter = api.NewMetrics("test")
+	}
 	var told Chronicle
 	if w.chronicle != nil {
 		told = w.chronicle
@@ -197,7 +201,7 @@ func (w *world) agent(name string) *agent {
 	a.ctl = New(Config{
 		Chronicle: told, Teller: teller, Name: name, Keys: w.keys, Store: bounded{client}, Catalog: client,
 		Nomad:   func(string) Nomad { return watched{w.nomad.Client(name), w.witness} },
-		Routers: routers, Scraper: w, Ask: w.answer, Meter: api.NewMetrics("test"), Log: log, HistoryKeep: 3,
+		Routers: routers, Scraper: w, Ask: w.answer, Meter: meter, Log: log, HistoryKeep: 3,
 	})
 	a.reload()
 	w.consul.SetCheck(name, "alive", consulapi.HealthPassing)
@@ -417,6 +421,16 @@ func (w *world) logs() string {
 	}
 	return all.String()
 }
+
+// uncounted is a meter that counts nothing: making one that does reads files.
+type uncounted struct{}
+
+func (uncounted) Ended(deployment.Outcome)             {}
+func (uncounted) Cutover(deployment.Move)              {}
+func (uncounted) Rollback(deployment.Move)             {}
+func (uncounted) Command(kv.Verb, bool)                {}
+func (uncounted) Services(int, int, int)               {}
+func (uncounted) Deployments(map[deployment.State]int) {}
 
 // lockedBuffer is a log that may be read while it is written.
 type lockedBuffer struct {

@@ -1,13 +1,14 @@
 package consultest
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deep"
 )
 
 const (
@@ -55,15 +56,7 @@ func compile(service string, look func(kind, name string) api.ConfigEntry) (*api
 
 // shared is a copy that shares nothing with what is stored.
 func shared(chain *api.CompiledDiscoveryChain) *api.CompiledDiscoveryChain {
-	text, err := json.Marshal(chain)
-	out := &api.CompiledDiscoveryChain{}
-	if err == nil {
-		err = json.Unmarshal(text, out)
-	}
-	if err != nil { // plain data, both ways
-		panic(fmt.Sprintf("chain: %v", err))
-	}
-	return out
+	return deep.Copy(chain)
 }
 
 // speaks notes a service's protocol: all of a chain must speak the same.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/tealdeploy/teal/agent/deep"
 )
 
 // entry is a config entry as it is stored, without indexes. decoded is shared
@@ -54,10 +56,10 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (e api.ConfigEntr
 // EachEntry is consul.Client's.
 func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
 	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
-	list, last, err := c.Entries(ctx, kind, index)
-	for _, e := range list {
-		if !known(e.GetName(), e.GetModifyIndex()) {
-			see(e)
+	list, last, err := c.versions(ctx, kind, index)
+	for _, v := range list {
+		if !known(v.value.decoded.GetName(), v.modify) {
+			see(reply(v))
 		}
 	}
 	return last, err
@@ -65,6 +67,14 @@ func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
 
 // Entries are all of a kind.
 func (c *Client) Entries(ctx context.Context, kind string, index uint64) (list []api.ConfigEntry, last uint64, err error) {
+	versions, last, err := c.versions(ctx, kind, index)
+	for _, v := range versions {
+		list = append(list, reply(v))
+	}
+	return list, last, err
+}
+
+func (c *Client) versions(ctx context.Context, kind string, index uint64) (list []version[entry], last uint64, err error) {
 	if blank(kind) == nil {
 		return nil, 0, refused("list "+kind+" entries", "invalid config entry kind: %s", kind)
 	}
@@ -72,7 +82,7 @@ func (c *Client) Entries(ctx context.Context, kind string, index uint64) (list [
 		list = nil
 		content := fnv.New64a()
 		s.entries.under(kind+"/", at, func(_ string, v version[entry]) {
-			list = append(list, reply(v))
+			list = append(list, v)
 			content.Write(v.value.text)
 		})
 		got := found{index: max(min(s.entries.last, at), 1), same: missing}
@@ -94,13 +104,7 @@ func reply(v version[entry]) api.ConfigEntry {
 	return e
 }
 
-func (e entry) copy() api.ConfigEntry {
-	out := blank(e.decoded.GetKind())
-	if err := json.Unmarshal(e.text, out); err != nil { // it was marshalled from that type
-		panic(fmt.Sprintf("stored entry: %v", err))
-	}
-	return out
-}
+func (e entry) copy() api.ConfigEntry { return deep.Copy(e.decoded) }
 
 func setIndexes(e api.ConfigEntry, create, modify uint64) {
 	v := reflect.ValueOf(e).Elem()
@@ -142,8 +146,11 @@ func received(e api.ConfigEntry) (entry, error) {
 			own.TransparentProxy = &api.TransparentProxyConfig{}
 		}
 	}
-	text, err = json.Marshal(own)
-	return entry{text, own}, err
+	if text, err = json.Marshal(own); err != nil {
+		return entry{}, err
+	}
+	stored := blank(e.GetKind())
+	return entry{text, stored}, json.Unmarshal(text, stored)
 }
 
 // SetEntry is consul.Client's.

@@ -27,7 +27,7 @@ func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64
 		if is != enforceIndex {
 			return refused("register", value(job.ID), nomad.ErrConflict, fmt.Sprintf("Enforcing job modify index %d: job has %d", enforceIndex, is))
 		}
-		put := c.s.put(clone(job), sub)
+		put := c.s.put(received(job), sub)
 		r = nomad.Registration{EvalID: c.s.newID("eval"), Index: value(put.job.JobModifyIndex)}
 		return nil
 	})

@@ -132,22 +132,25 @@ func (s *Server) status(n name) nomad.JobStatus {
 func destructive(old, now *api.Job, g *api.TaskGroup) bool {
 	was := old.LookupTaskGroup(*g.Name)
 	shape := func(job *api.Job, g *api.TaskGroup) string {
-		c := clone(job).LookupTaskGroup(*g.Name)
+		c := job.LookupTaskGroup(*g.Name)
+		var tasks []api.Task
 		for _, t := range c.Tasks {
-			t.Services = nil
+			task := *t
+			task.Services = nil
+			tasks = append(tasks, task)
 		}
-		return text([]any{job.Meta, c.Meta, c.Tasks, c.Networks, c.Volumes, c.EphemeralDisk})
+		return text([]any{job.Meta, c.Meta, tasks, c.Networks, c.Volumes, c.EphemeralDisk})
 	}
 	return was == nil || shape(old, was) != shape(now, g)
 }
 
 // essence is the job as its author knows it.
 func essence(job *api.Job) string {
-	c := clone(job)
+	c := *job
 	c.Stop = ptr(value(c.Stop))
 	c.Version, c.JobModifyIndex, c.ModifyIndex, c.CreateIndex = nil, nil, nil, nil
 	c.Status, c.StatusDescription, c.Stable, c.SubmitTime = nil, nil, nil, nil
-	return text(c)
+	return text(&c)
 }
 
 func (s *Server) newID(kind string) string {

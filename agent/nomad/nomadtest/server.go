@@ -19,6 +19,7 @@ import (
 
 	"github.com/hashicorp/nomad/api"
 
+	"github.com/tealdeploy/teal/agent/deep"
 	"github.com/tealdeploy/teal/agent/nomad"
 )
 
@@ -217,13 +218,16 @@ func (s *Server) Jobs() []string {
 	return ids
 }
 
-func clone(job *api.Job) *api.Job {
+// received is a job as it arrives: what JSON makes of it.
+func received(job *api.Job) *api.Job {
 	out := new(api.Job)
 	if err := json.Unmarshal([]byte(text(job)), out); err != nil {
 		panic(err) // a job that came from JSON
 	}
 	return out
 }
+
+func clone(job *api.Job) *api.Job { return deep.Copy(job) }
 
 func text(v any) string {
 	raw, err := json.Marshal(v)
