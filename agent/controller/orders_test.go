@@ -3,6 +3,7 @@ package controller
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,4 +294,34 @@ func TestGivenBackByHalf(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While what ran on the candidate's colour before is still being stopped, its
+// instances are not the candidate: force does not send traffic to them.
+func TestForceIsNotForWhatRanThereBefore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.until(3*time.Minute, "2.0.0 is live", func(r deployment.Service) bool { return r.Active == deployment.Green && !r.InFlight() })
+		var away atomic.Bool
+		away.Store(true)
+		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault {
+			return nomadtest.Fault{Hang: c.Op == "Stop" && away.Load()}
+		})
+		w.sick["3.0.0"] = true
+		w.policy("3.0.0", quick)
+		w.state("3.0.0", deployment.Launching)
+		const force = `{"arg":"blue","force":true,"why":"it must be now"}`
+		w.refused(kv.Cutover, force, "what ran there before")
+		w.serves(deployment.Green)
+		away.Store(false)
+		for !w.command(kv.Cutover, force).Accepted {
+			if rec := w.record(); rec.Deployment.State != deployment.Launching {
+				t.Fatalf("never accepted: %s", gistForPeople(rec))
+			}
+			time.Sleep(time.Second)
+		}
+		w.state("3.0.0", deployment.Watching)
+		w.serves(deployment.Blue)
+	})
 }
