@@ -110,7 +110,10 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 		}
 	}
 	j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
-	_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, j.rec.Route.Loose)) == 0 })
+	// Instances without colour are the adopted job's. Where that is gone already
+	// they are somebody else's, and may stay.
+	loose := j.rec.Route.Loose && slot.Adopted
+	_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, loose)) == 0 })
 	return err
 }
 

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -322,6 +323,35 @@ func TestForceIsNotForWhatRanThereBefore(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		w.state("3.0.0", deployment.Watching)
+		w.serves(deployment.Blue)
+	})
+}
+
+// A leader died between tightening blue's filter, once the adopted job was
+// gone, and saving that; then somebody ran that job again. Its instances have no
+// colour and are nobody's: the next release does not wait for them to go.
+func TestInstancesOfNobodyHoldUpNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.adopted()
+		for n, version := range []string{"2.0.0", "3.0.0", "4.0.0"} {
+			w.policy(version, quick)
+			colour := []deployment.Colour{deployment.Green, deployment.Blue}[n%2]
+			w.until(5*time.Minute, version+" is live", func(r deployment.Service) bool {
+				return r.Active == colour && !r.InFlight() && r.Slots[colour].Version == version
+			})
+		}
+		a.stop()
+		rec := w.record()
+		rec.Route.Loose = true
+		text, err := json.Marshal(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.plant(string(text))
+		w.ordinary("9.9.9")
+		w.policy("5.0.0", quick)
+		w.agent("agent-2")
+		w.state("5.0.0", deployment.Watching)
 		w.serves(deployment.Blue)
 	})
 }

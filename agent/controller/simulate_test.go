@@ -93,6 +93,7 @@ func TestSimulate(t *testing.T) {
 var broke = []uint64{
 	200615,   // resume after a release by half: TestGivenBackByHalf
 	10002746, // force to what is still being replaced: TestForceIsNotForWhatRanThereBefore
+	10007998, // an adopted job run anew after a crash: TestInstancesOfNobodyHoldUpNothing
 }
 
 // makeNoise is what may go on in a process beside a simulation, and more of it:
