@@ -112,65 +112,79 @@ func releaseAndRollBack(w *world) {
 	w.jobs(deployment.Blue)
 }
 
-// replaceTheAdopted is two releases, of which the second takes the place of the
-// job that was adopted.
-func replaceTheAdopted(w *world) {
+// crashes is a story in which an agent is killed at each write from the end of
+// its opening on.
+type crashes struct {
+	name     string
+	opening  func(*world)
+	story    func(*world)
+	outcome  deployment.Outcome
+	finished int
+	jobs     []string
+}
+
+// tell tells it to a killer that counts from the end of the opening.
+func (c crashes) tell(w *world, at int, after bool) *killer {
 	w.Helper()
-	w.ordinary("1.0.0")
-	w.policy("1.0.0", quick)
-	w.agent("agent-1")
-	time.Sleep(2 * time.Second)
-	w.agent("agent-2")
-	w.until(5*time.Minute, "adopted", func(r deployment.Service) bool { return r.Managed })
-	for _, colour := range []deployment.Colour{deployment.Green, deployment.Blue} {
-		version := map[deployment.Colour]string{deployment.Green: "2.0.0", deployment.Blue: "3.0.0"}[colour]
-		w.policy(version, quick)
-		w.until(5*time.Minute, version+" released", func(r deployment.Service) bool {
-			return r.Slots[r.Active].Version == version && !r.InFlight() && !r.Jobs.Moving()
-		})
-		w.serves(colour)
-		w.jobs(colour)
+	if c.opening != nil {
+		c.opening(w)
 	}
+	k := w.killer("agent-1", at, after)
+	c.story(w)
+	return k
+}
+
+// released is a release that goes the whole way.
+func released(w *world, version string, colour deployment.Colour) {
+	w.Helper()
+	w.policy(version, quick)
+	w.until(5*time.Minute, version+" released", func(r deployment.Service) bool {
+		return r.Slots[r.Active].Version == version && !r.InFlight() && !r.Jobs.Moving()
+	})
+	w.serves(colour)
+	w.jobs(colour)
 }
 
 // A crash before or after any external write converges to the same end. The
 // writes are found by a run without a crash, not listed by hand.
 func TestCrashAtAnyWriteConverges(t *testing.T) {
-	for _, story := range []struct {
-		name     string
-		tell     func(*world)
-		outcome  deployment.Outcome
-		finished int
-		jobs     []string
-	}{
-		{"back", releaseAndRollBack, deployment.RolledBack, 1, []string{"api", "api-green"}},
-		{"twice", replaceTheAdopted, deployment.Succeeded, 2, []string{"api-blue", "api-green"}},
-	} {
+	for _, c := range []crashes{{
+		name:  "back",
+		story: releaseAndRollBack, outcome: deployment.RolledBack, finished: 1,
+		jobs: []string{"api", "api-green"},
+	}, {
+		name: "third", // takes the place of the job that was adopted
+		opening: func(w *world) {
+			w.ordinary("1.0.0")
+			w.policy("1.0.0", quick)
+			w.agent("agent-1")
+			time.Sleep(2 * time.Second) // agent-1 is the first to stand
+			w.agent("agent-2")
+			released(w, "2.0.0", deployment.Green)
+		},
+		story: func(w *world) { released(w, "3.0.0", deployment.Blue) }, outcome: deployment.Succeeded, finished: 2,
+		jobs: []string{"api-blue", "api-green"},
+	}} {
 		var writes []string
-		inWorld(t, func(w *world) {
-			k := w.killer("agent-1", 0, false)
-			story.tell(w)
-			writes = slices.Clone(k.writes)
-		})
+		inWorld(t, func(w *world) { writes = slices.Clone(c.tell(w, 0, false).writes) })
 		if len(writes) < 15 {
 			t.Fatalf("only %d writes: %v", len(writes), writes)
 		}
 		t.Logf("%d writes: %q", len(writes), writes)
 		for n := range writes {
 			for _, after := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s-%02d-%v", story.name, n+1, map[bool]string{false: "before", true: "after"}[after]), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s-%02d-%v", c.name, n+1, map[bool]string{false: "before", true: "after"}[after]), func(t *testing.T) {
 					t.Parallel()
 					inWorld(t, func(w *world) {
-						k := w.killer("agent-1", n+1, after)
-						story.tell(w)
+						k := c.tell(w, n+1, after)
 						if !k.dead {
 							t.Fatalf("write %d never came", n+1)
 						}
 						rec := w.record()
-						if d := rec.Deployment; d.Outcome != story.outcome || len(rec.Finished) != story.finished {
+						if d := rec.Deployment; d.Outcome != c.outcome || len(rec.Finished) != c.finished {
 							t.Errorf("killed at %q: %s, %d finished", k.writes[n], d.Outcome, len(rec.Finished))
 						}
-						if got := w.nomad.Jobs(); !slices.Equal(got, story.jobs) {
+						if got := w.nomad.Jobs(); !slices.Equal(got, c.jobs) {
 							t.Errorf("killed at %q: jobs %v", k.writes[n], got)
 						}
 					})
