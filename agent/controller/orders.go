@@ -114,13 +114,14 @@ func (l *loop) interruptLaunching() bool {
 	if d.State != deployment.Launching {
 		return true
 	}
-	if d.Evict != nil && (w == nil || !w.registered.Load()) {
+	if w == nil { // held: nobody looks
+		return d.Evict == nil
+	}
+	if !w.registered.Load() {
 		return false
 	}
-	if w != nil {
-		w.stop()
-		l.work = nil
-	}
+	w.stop()
+	l.work = nil
 	return true
 }
 
