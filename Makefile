@@ -83,7 +83,7 @@ servers: ## Make sure that a Consul and a Nomad are there
 
 .PHONY: fmt
 fmt:
-	@unformatted="$$(gofmt -l .)"; \
+	@unformatted="$$(gofmt -l $$(find . -path ./build -prune -o -name '*.go' -print))"; \
 	if [ -n "$$unformatted" ]; then echo "not formatted; gofmt -w mends it:"; echo "$$unformatted"; exit 1; fi
 
 .PHONY: vet
