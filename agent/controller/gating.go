@@ -47,8 +47,15 @@ func (j job) gate(ctx context.Context) {
 	case err != nil:
 		j.say(deployment.Event{Kind: deployment.Hold, Reason: "gates could not be run: " + err.Error()})
 	case out.Verdict == gates.Pass && j.pol.Approval.Required:
-		j.say(deployment.Event{Kind: deployment.NeedConsent, Gates: slices.Clone(records),
-			Reason: "all gates passed; waiting for approval of " + proof})
+		ask, err := j.ask(ctx)
+		if err != nil {
+			return // ctx has ended
+		}
+		why := "all gates passed; waiting for approval of " + proof
+		if ask != nil {
+			why += " by " + ask.Wanted()
+		}
+		j.say(deployment.Event{Kind: deployment.NeedConsent, Gates: slices.Clone(records), Ask: ask, Reason: why})
 	case out.Verdict == gates.Pass:
 		j.say(deployment.Event{Kind: deployment.GatesPass, Gates: slices.Clone(records),
 			Reason: fmt.Sprintf("%d gates passed for %s", len(list), proof)})
@@ -86,20 +93,4 @@ func (j job) target() (gates.Target, error) {
 		Service: j.l.svc, Namespace: j.pol.Namespace, Colour: j.d.To, Version: j.d.Candidate.Version,
 		Hash: j.d.Candidate.Proof(), Instances: v.of(j.d.To, false), Expected: j.rec.Slots[j.d.To].Expected,
 	}, nil
-}
-
-// awaitApproval waits for a person, up to the policy's deadline. The approval
-// itself arrives as a command.
-func (j job) awaitApproval(ctx context.Context) {
-	if j.pol.Approval.Deadline <= 0 {
-		<-ctx.Done()
-		return
-	}
-	until, cancel := context.WithDeadline(ctx, begun(j.d.Since).Add(j.pol.Approval.Deadline))
-	defer cancel()
-	<-until.Done()
-	if ctx.Err() == nil {
-		j.say(deployment.Event{Kind: deployment.Expire, KeepUntil: j.keepUntil(),
-			Reason: fmt.Sprintf("nobody approved within %s", j.pol.Approval.Deadline)})
-	}
 }

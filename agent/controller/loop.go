@@ -86,7 +86,8 @@ type (
 		events []deployment.Event
 		done   chan<- error // may be nil; told once the events are saved, or never will be
 	}
-	alarm struct{} // a kept candidate's time is up
+	consentsSeen struct{} // the approvers' keys of this service have changed
+	alarm        struct{} // a kept candidate's time is up
 	// errandDone is what an errand brought back.
 	errandDone struct {
 		from *work
@@ -245,6 +246,8 @@ func (l *loop) handle(ctx context.Context, m message) error {
 			return nil
 		}
 		return l.jobsSeen(ctx, m.jobs)
+	case consentsSeen:
+		return l.consentsSeen(ctx)
 	case alarm:
 		l.stopKept(ctx)
 	}

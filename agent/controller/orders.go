@@ -57,6 +57,10 @@ func (l *loop) approve(c command, ev deployment.Event) intent {
 		return refusal("%s is stopped by %s (%s): teal resume %s, then approve", l.svc, b.By, b.Reason, l.svc)
 	}
 	candidate := l.rec.Deployment.Candidate
+	if ask := l.rec.Deployment.Ask; ask != nil {
+		return refusal("%s takes the approval of %s, and this command says of itself only who gives it: each of them runs teal approve -as <name> %s, which writes %s",
+			named(candidate), ask.Wanted(), l.svc, l.t.c.cfg.Keys.Approval("<name>", l.svc))
+	}
 	if c.Arg != "" && c.Arg != candidate.Proof() && c.Arg != candidate.Hash {
 		return refusal("the approval is for %s, but what waits now is %s (%s): the jobspec or the policy was edited meanwhile; look at it again, then approve that",
 			cut(c.Arg), candidate.Proof(), candidate.Version)

@@ -30,6 +30,8 @@ type tenure struct {
 	// thousands of new policies must not fall upon it.
 	asks   chan struct{}
 	routes *routeBook
+	// consents are what the approvers' keys hold, while somebody waits for them.
+	consents consents
 
 	mu      sync.Mutex
 	closed  bool // no loop may be started any more

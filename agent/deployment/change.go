@@ -73,6 +73,8 @@ func init() {
 			}
 			return nil
 		},
+		Consented: consenting,
+		Withdraw:  consenting,
 		TestBegin: func(s *Service, ev Event) error {
 			if s.Stray(*ev.Test) {
 				return fmt.Errorf("%w: the candidate that %s tests is not being proved", ErrTransition, ev.Test.Gate)

@@ -50,6 +50,8 @@ const (
 	JobsNone    Kind = "jobs-none"    // the key says none
 	JobsMoved   Kind = "jobs-moved"   // the key says the new colour
 	Progress    Kind = "progress"     // a gate has news
+	Consented   Kind = "consent"      // an approver's key was written, for this or for something else
+	Withdraw    Kind = "withdraw"     // an approver's key was deleted
 	TestBegin   Kind = "test-begin"   // a gate is about to start a job in Nomad
 	TestOver    Kind = "test-over"    // it is over, or was stopped
 	Note        Kind = "note"         // evidence only
@@ -77,6 +79,8 @@ type Event struct {
 	Colour    Colour     // Emptied, Rescaled: which
 	Route     *Route     // Adopt, Enrol, Prepared
 	Gates     []GateRecord
+	Ask       *Ask       // NeedConsent: whose, where the policy names approvers
+	Consent   *Consent   // Consented
 	Test      *Test      // TestBegin, TestOver
 	Then      string     // Retired: keep, scale or stop
 	KeepUntil *time.Time // when a candidate that ends badly is stopped

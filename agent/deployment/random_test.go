@@ -2,6 +2,7 @@ package deployment
 
 import (
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -62,6 +63,9 @@ func randomEvent(t *testing.T, p *play, dice *rand.Rand) Event {
 				likely = append(likely, k)
 			}
 		}
+		if likely = append(likely, Consented, Withdraw); p.s.Deployment.State != Approving {
+			likely = likely[:len(likely)-2]
+		}
 		kind = likely[dice.IntN(len(likely))]
 	} else if !p.s.InFlight() && dice.IntN(2) == 0 {
 		kind = Begin
@@ -85,6 +89,12 @@ func randomEvent(t *testing.T, p *play, dice *rand.Rand) Event {
 		if about = string(p.s.Active.Other()); p.s.InFlight() {
 			kind, about = Note, ""
 		}
+	case NeedConsent:
+		about = []string{"", "1 of alice bob", "2 of alice bob carol"}[dice.IntN(3)]
+	case Consented:
+		about = []string{"alice", "bob", "carol", "alice|too early", "dave"}[dice.IntN(5)]
+	case Withdraw:
+		about = []string{"alice", "bob", "carol", "dave"}[dice.IntN(4)]
 	case Retired:
 		about = []string{"keep", "scale", "stop"}[dice.IntN(3)]
 	case Rescaled:
@@ -116,6 +126,15 @@ func lawful(t *testing.T, seed uint64, old Service, ev Event, now Service) {
 			if d.Approval == nil || d.Approval.Proof != d.Candidate.Proof() {
 				wrong("cutover of %s with the approval %+v", d.Candidate.Proof(), d.Approval)
 			}
+			if ask := old.Deployment.Ask; ask != nil {
+				had := map[string]bool{}
+				for _, c := range d.Approval.Consents {
+					had[c.By] = c.Void == "" && c.Proof == d.Candidate.Proof() && slices.Contains(ask.Approvers, c.By)
+				}
+				if len(had) < ask.Quorum || slices.Contains(slices.Collect(maps.Values(had)), false) {
+					wrong("it takes %s, and there are %+v", ask.Wanted(), d.Approval.Consents)
+				}
+			}
 		default:
 			wrong("cutover without gates, approval or force")
 		}
@@ -127,7 +146,7 @@ func lawful(t *testing.T, seed uint64, old Service, ev Event, now Service) {
 		}
 	}
 	if d := now.Deployment; d != nil && d.State == Gating && (stand(old) != string(Gating) || ev.Kind == Void) {
-		if d.Gates != nil || d.Approval != nil || d.Forced != nil || d.Cutover != nil {
+		if d.Gates != nil || d.Ask != nil || d.Approval != nil || d.Forced != nil || d.Cutover != nil {
 			wrong("gates begin with earlier passes, approvals or force: %+v", d)
 		}
 	}

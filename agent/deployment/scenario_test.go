@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,9 @@ var update = flag.Bool("update", false, "rewrite golden files")
 //	hold(odd|watch-pass)  a reason, and what a resume accepts
 //	retired(scale)     what became of the previous colour
 //	jobs-moved(green)  a colour
+//	need-consent(2 of alice bob)  whose, where approvers are named
+//	consent(alice)     an approver's, for what waits
+//	consent(alice|too early)  one that does not count, and why
 //
 // -update writes the part below the line.
 func TestScenarios(t *testing.T) {
@@ -183,6 +187,22 @@ func (p *play) event(t testing.TB, kind Kind, about string) Event {
 		if p.s.InFlight() {
 			ev.Gates = []GateRecord{{Kind: "http", Name: "smoke", Verdict: verdict, Proof: p.s.Deployment.Candidate.Proof()}}
 		}
+		if quorum, who, ok := strings.Cut(about, " of "); ok && kind == NeedConsent {
+			n, err := strconv.Atoi(quorum)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev.Ask, about = &Ask{Quorum: n, Approvers: strings.Fields(who)}, ""
+		}
+	case Consented:
+		who, void, _ := strings.Cut(about, "|")
+		ev.By, about = who, void
+		ev.Consent = &Consent{By: who, At: p.at, Index: uint64(p.n), Void: void}
+		if p.s.InFlight() {
+			ev.Consent.Proof = p.s.Deployment.Candidate.Proof()
+		}
+	case Withdraw:
+		ev.By, about = about, ""
 	case JobsMoved, Emptied:
 		c, err := ParseColour(about)
 		if err != nil {
@@ -280,8 +300,14 @@ func facts(s Service) []string {
 		if len(d.Gates) == 0 {
 			add("no gate has passed")
 		}
+		if d.Ask != nil {
+			add("asked: %s", d.Ask.Words())
+		}
 		if d.Approval != nil {
 			add("approved by %s for %s", d.Approval.By, d.Approval.Proof)
+			for _, c := range d.Approval.Consents {
+				add("consent of %s at %s for %s", c.By, clock(c.At), c.Proof)
+			}
 		} else {
 			add("not approved")
 		}

@@ -112,6 +112,9 @@ func (s Service) unsound() string {
 		case d.State == RollingBack && !d.From.Valid():
 			return "it rolls back to no colour"
 		}
+		if what := d.Ask.unsound(); what != "" {
+			return what
+		}
 	}
 	for _, c := range maybe {
 		if !c.Valid() && c != None && c != "" {
@@ -246,8 +249,11 @@ type Deployment struct {
 	// launched; it is stopped first.
 	Evict *Slot `json:"evict,omitempty"`
 
-	Gates    []GateRecord `json:"gates,omitempty"`
-	Approval *Approval    `json:"approval,omitempty"`
+	Gates []GateRecord `json:"gates,omitempty"`
+	// Ask is whose consent is waited for, where the policy names approvers. It
+	// stays when the wait ends without an approval.
+	Ask      *Ask      `json:"ask,omitempty"`
+	Approval *Approval `json:"approval,omitempty"`
 	// Forced is who overrode gates or health, and why.
 	Forced *Flag `json:"forced,omitempty"`
 	// Weakened says why the way back is not as strong as it was; empty when
@@ -309,11 +315,14 @@ func (s Service) Stray(t Test) bool {
 		s.Held != nil && s.Held.Cause == ""
 }
 
-// Approval is a person's consent to one exact candidate.
+// Approval is consent to one exact candidate: a person's, or that of a quorum
+// of the named approvers.
 type Approval struct {
 	By    string    `json:"by"`
 	At    time.Time `json:"at"`
 	Proof string    `json:"proof"`
+	// Consents are the approvers' that made it up, where the policy names them.
+	Consents []Consent `json:"consents,omitempty"`
 }
 
 // Move is one shift of traffic, with the times the figures come from.

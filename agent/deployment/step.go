@@ -145,8 +145,12 @@ func Step(s Service, ev Event) (Service, []Action, error) {
 	return s, s.Resume(), nil
 }
 
-// passesHold checks that passes were given for the very candidate in flight.
+// passesHold checks that passes were given for the very candidate in flight,
+// and that no less than the quorum approves.
 func passesHold(d Deployment, ev Event) error {
+	if ev.Kind == Approve && d.Ask != nil && !d.Ask.Met() {
+		return fmt.Errorf("%s: %w", d.Ask.Words(), ErrTransition)
+	}
 	if ev.Kind != GatesPass && ev.Kind != NeedConsent {
 		return nil
 	}
@@ -198,14 +202,19 @@ func leave(s *Service, ev Event) {
 		d.Slotted = true
 	case Void:
 		d.Candidate = *ev.Candidate
-	case GatesPass, NeedConsent:
+	case GatesPass:
 		d.Gates = ev.Gates
+	case NeedConsent:
+		d.Gates, d.Ask = ev.Gates, ev.Ask
 	case GateFail:
 		if ev.Gates != nil {
 			d.Gates = ev.Gates
 		}
 	case Approve:
 		d.Approval = &Approval{By: ev.By, At: ev.At, Proof: d.Candidate.Proof()}
+		if d.Ask != nil {
+			d.Approval.Consents, d.Ask = d.Ask.Counted(), nil
+		}
 	case Force:
 		d.Forced = &Flag{By: ev.By, Reason: ev.Reason, At: ev.At}
 	case Routed:
@@ -227,7 +236,7 @@ func enter(s *Service, ev Event) {
 	switch d.State {
 	case Gating:
 		// Passes and approvals never outlive what they were given for.
-		d.Gates, d.Approval, d.Forced, d.Cutover = nil, nil, nil, nil
+		d.Gates, d.Ask, d.Approval, d.Forced, d.Cutover = nil, nil, nil, nil, nil
 		s.moveJobs(d.From, ev.At)
 	case CuttingOver:
 		s.prove(d, ev)

@@ -86,6 +86,26 @@ func (k Keys) Command(svc string, v Verb) string { return k.Commands() + svc + "
 func (k Keys) Results(svc string) string        { return k.prefix + "results/" + svc + "/" }
 func (k Keys) Result(svc string, v Verb) string { return k.Results(svc) + string(v) }
 
+// Approvals is the prefix of the approvers' keys; Approval is the one by which
+// one of them consents to what waits of a service. Whoever may write it is that
+// approver: Consul's ACLs say who.
+func (k Keys) Approvals() string               { return k.prefix + "approvals/" }
+func (k Keys) Approval(who, svc string) string { return k.Approvals() + who + "/" + svc }
+
+// SplitApproval takes an approver's key apart. ok is false for keys that are not
+// of the form <prefix>approvals/<who>/<svc>.
+func (k Keys) SplitApproval(key string) (who, svc string, ok bool) {
+	rest, found := strings.CutPrefix(key, k.Approvals())
+	if !found {
+		return "", "", false
+	}
+	who, svc, found = strings.Cut(rest, "/")
+	if !found || svc == "" || strings.Contains(svc, "/") || ApproverName(who) != nil {
+		return "", "", false
+	}
+	return who, svc, true
+}
+
 // SplitCommand takes a command's key apart. ok is false for keys that are not
 // of the form <prefix>commands/<svc>/<verb>; the verb may still be unknown.
 func (k Keys) SplitCommand(key string) (svc string, verb Verb, ok bool) {

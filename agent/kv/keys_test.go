@@ -23,6 +23,7 @@ func TestKeys(t *testing.T) {
 		k.Worker("api", deployment.Green, "host-1"): "teal/services/api/workers/green/host-1",
 		k.Command("api", Cutover):                   "teal/commands/api/cutover",
 		k.Result("api", Cutover):                    "teal/results/api/cutover",
+		k.Approval("alice", "api"):                  "teal/approvals/alice/api",
 		NewKeys("team/teal").Leader():               "team/teal/leader",
 		NewKeys("team/teal/").Leader():              "team/teal/leader",
 	} {
@@ -46,7 +47,8 @@ func TestVerbs(t *testing.T) {
 // FuzzSplit: keys come apart only as they were put together.
 func FuzzSplit(f *testing.F) {
 	for _, seed := range []string{"teal/commands/api/cutover", "teal/commands/api/", "teal/commands//cutover", "teal/commands/a/b/c",
-		"teal/services/api/state", "teal/services//state", "teal/services/a/b/state", "teal/services/api/states", "x", ""} {
+		"teal/services/api/state", "teal/services//state", "teal/services/a/b/state", "teal/services/api/states", "x", "",
+		"teal/approvals/alice/api", "teal/approvals/alice/", "teal/approvals//api", "teal/approvals/a/b/c", "teal/approvals/a b/api"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, key string) {
@@ -62,7 +64,17 @@ func FuzzSplit(f *testing.F) {
 		if ok && (k.State(svc) != key || svc == "" || strings.Contains(svc, "/")) {
 			t.Fatalf("%q is the state of %q", key, svc)
 		}
+		who, svc, ok := k.SplitApproval(key)
+		switch {
+		case ok && (k.Approval(who, svc) != key || svc == "" || strings.Contains(svc, "/") || ApproverName(who) != nil):
+			t.Fatalf("%q is the approval of %q by %q", key, svc, who)
+		case !ok && (who != "" || svc != ""):
+			t.Fatalf("%q is no approval, and that of %q by %q", key, svc, who)
+		}
 		for _, svc := range []string{"api", "a.b", "api-2"} {
+			if who, got, ok := k.SplitApproval(k.Approval("alice@ops", svc)); !ok || who != "alice@ops" || got != svc {
+				t.Fatalf("an approval of %q is %q's", svc, got)
+			}
 			if got, ok := k.SplitState(k.State(svc)); !ok || got != svc {
 				t.Fatalf("the state of %q is %q's", svc, got)
 			}

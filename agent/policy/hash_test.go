@@ -65,6 +65,7 @@ func TestHash(t *testing.T) {
 		{"gate's name", `"smoke"`, `"fire"`, jobspec, true, true},
 		{"gate's attempts", `path = "/health"`, "path = \"/health\"\n    attempts = 7", jobspec, true, true},
 		{"approval", `required = true`, `required = false`, jobspec, true, true},
+		{"who approves", `required = true`, "required = true\n    approvers = [\"alice\"]", jobspec, true, true},
 		{"cutover", `"5s"`, `"6s"`, jobspec, true, true},
 		{"probe", `http://edge/`, `http://edge/x`, jobspec, true, true},
 		{"watch", `"1m"`, `"2m"`, jobspec, true, true},

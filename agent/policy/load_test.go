@@ -139,7 +139,7 @@ service "api" {
 	if len(p.Gates) != 2 || p.Gates[0].Name != "smoke" || p.Gates[1].Name != "second" || p.Gates[0].Gate == nil {
 		t.Errorf("gates: %+v", p.Gates)
 	}
-	if want := (Approval{true, time.Hour}); p.Approval != want {
+	if want := (Approval{Required: true, Deadline: time.Hour}); !reflect.DeepEqual(p.Approval, want) {
 		t.Errorf("approval: %+v", p.Approval)
 	}
 	want := Cutover{Router: "service-resolver", Protocol: "tcp", Repair: true, Timeout: 3 * time.Second,

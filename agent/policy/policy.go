@@ -59,8 +59,21 @@ type Launch struct {
 // Approval asks for a person's consent between gates and cutover.
 type Approval struct {
 	Required bool
-	Deadline time.Duration // 0 means no deadline; when it passes the release is aborted
+	Deadline time.Duration // 0 means no deadline
+	// Hold says what comes once the deadline has passed: the release is held
+	// instead of aborted.
+	Hold bool `json:",omitempty"`
+	// Approvers are those whose consent counts, in order; none: whoever may give
+	// the command. Quorum is how many of them it takes, 0 without approvers.
+	// Those that came after the first release are left out of the hash where
+	// they are not set, so that policies without them keep theirs.
+	Approvers []string `json:",omitempty"`
+	Quorum    int      `json:",omitempty"`
 }
+
+// MaxApprovers bounds a policy's approvers: each consent that counts is checked
+// in the transaction that acts on it, and Consul takes 64 operations in one.
+const MaxApprovers = 32
 
 // Cutover says how traffic is moved.
 type Cutover struct {
@@ -107,6 +120,8 @@ var (
 	Routers = []string{"service-router", "service-resolver"}
 	// Thens are what may become of the previous colour when the soak ends.
 	Thens = []string{"keep", "scale", "stop"}
+	// ApprovalThens are what may come of a release that nobody approved in time.
+	ApprovalThens = []string{"abort", "hold"}
 	// Newers are what a newer version may do during watch and soak.
 	Newers = []string{"queue", "replace"}
 )

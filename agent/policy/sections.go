@@ -34,7 +34,7 @@ func (s section) decode(body hcl.Body, eval *hcl.EvalContext) hcl.Diagnostics {
 func sections(p *Policy) []section {
 	return []section{
 		{"launch", p.Launch.declare, p.Launch.check},
-		{"approval", p.Approval.declare, nil},
+		approvalSection(&p.Approval),
 		cutoverSection(&p.Cutover),
 		{"jobs", p.Jobs.declare, nil},
 		{"watch", p.Watch.declare, p.Watch.check},
@@ -53,11 +53,6 @@ func (l *Launch) check(d *hclbody.Decoder, _ *hcl.EvalContext) {
 		d.Errorf("healthy_for", "Launch can never succeed",
 			"Instances would have to be healthy for %s, but the launch is given up after %s.", l.HealthyFor, l.Deadline)
 	}
-}
-
-func (a *Approval) declare(d *hclbody.Decoder) {
-	d.Bool("required", &a.Required)
-	d.Duration("deadline", &a.Deadline, hclbody.ZeroAllowed)
 }
 
 // protocols are those a router can serve. Only the resolver moves tcp.
