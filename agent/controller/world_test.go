@@ -387,6 +387,22 @@ func (w *world) refused(verb kv.Verb, value, why string) {
 	}
 }
 
+// approves puts an approver's key as consul kv put does.
+func (w *world) approves(who, value string) {
+	w.Helper()
+	if err := w.people.Put(w.Context(), w.keys.Approval(who, "api"), []byte(value)); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// withdraws deletes it.
+func (w *world) withdraws(who string) {
+	w.Helper()
+	if err := w.people.Delete(w.Context(), w.keys.Approval(who, "api")); err != nil {
+		w.Fatal(err)
+	}
+}
+
 // ordinary runs the apiJobspec as people did before Teal came.
 func (w *world) ordinary(version string) {
 	w.Helper()

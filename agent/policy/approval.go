@@ -24,8 +24,8 @@ func approvalSection(a *Approval) section {
 		},
 		check: func(d *hclbody.Decoder, _ *hcl.EvalContext) {
 			a.Hold = then == "hold"
-			if d.Has("then") && a.Deadline == 0 {
-				d.Errorf("then", "Deadline never passes", "Without a deadline the release waits for ever, and nothing comes of it. Set a deadline, such as \"24h\", or leave this out.")
+			if a.Hold && a.Deadline == 0 {
+				d.Errorf("then", "Deadline never passes", "Without a deadline the release waits for ever, and nothing holds it. Set a deadline, such as \"24h\", or leave this out.")
 			}
 			a.named(d, quorum)
 		},
