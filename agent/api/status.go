@@ -41,7 +41,9 @@ type Service struct {
 	Candidate  string            `json:"candidate,omitempty"`  // version in flight
 	To         deployment.Colour `json:"to,omitempty"`
 	Queued     string            `json:"queued,omitempty"` // version that waits
-	JobOwner   deployment.Colour `json:"job_owner,omitempty"`
+	// Approvals says how far the approval has come, where approvers are named.
+	Approvals string            `json:"approvals,omitempty"`
+	JobOwner  deployment.Colour `json:"job_owner,omitempty"`
 
 	Held   *deployment.Flag `json:"held,omitempty"`
 	Paused *deployment.Flag `json:"paused,omitempty"`
@@ -72,6 +74,9 @@ func Summarise(s deployment.Service) Service {
 	case s.InFlight():
 		out.State, out.Since = string(d.State), d.Since
 		out.Deployment, out.Candidate, out.To = d.ID, d.Candidate.Version, d.To
+		if d.State == deployment.Approving && d.Ask != nil {
+			out.Approvals = d.Ask.Words()
+		}
 	case !s.Managed && s.Problem != nil:
 		out.State = Unmanaged
 	case !s.Managed:

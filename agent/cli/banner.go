@@ -46,8 +46,11 @@ func (t *terminal) banner(rec deployment.Service) []string {
 		say("PAUSED", text, with([]string{"teal resume " + rec.Name, "go on"})...)
 	}
 	if d != nil && d.State == deployment.Approving {
-		say("WAITS FOR APPROVAL", fmt.Sprintf("of %s (%s) since %s", safe(version(d.Candidate)), brief(d.Candidate.Hash), t.moment(d.Since)),
-			with([]string{"teal approve " + rec.Name, "let it have the traffic"})...)
+		text, hint := fmt.Sprintf("of %s (%s) since %s", safe(version(d.Candidate)), brief(d.Candidate.Hash), t.moment(d.Since)), "teal approve "+rec.Name
+		if d.Ask != nil {
+			text, hint = text+": "+safe(d.Ask.Words()), "teal approve -as <name> "+rec.Name
+		}
+		say("WAITS FOR APPROVAL", text, with([]string{hint, "let it have the traffic"})...)
 	}
 	if d != nil && d.Weakened != "" {
 		say("WAY BACK WEAKENED:", safe(d.Weakened))

@@ -73,6 +73,41 @@ func (m *meta) predictServiceThenRelease() complete.Predictor {
 	})
 }
 
+// predictApprovers completes the names of those whose consent is waited for.
+func (m *meta) predictApprovers() complete.Predictor {
+	return complete.PredictFunc(func(complete.Args) []string {
+		ctx, cancel := context.WithTimeout(m.ctx, completeWithin)
+		defer cancel()
+		s, err := m.consul.open()
+		if err != nil {
+			return nil
+		}
+		names, _, err := s.services(ctx, 0)
+		if err != nil {
+			return nil
+		}
+		keys := make([]string, len(names))
+		for i, name := range names {
+			keys[i] = s.keys.State(name)
+		}
+		values, err := s.values(ctx, keys)
+		if err != nil {
+			return nil
+		}
+		asked := map[string]bool{}
+		for i, name := range names {
+			rec, err := deployment.Decode(name, values[keys[i]])
+			if err != nil || !rec.InFlight() || rec.Deployment.Ask == nil {
+				continue
+			}
+			for _, who := range rec.Deployment.Ask.Approvers {
+				asked[who] = true
+			}
+		}
+		return sortedKeys(asked)
+	})
+}
+
 // positional leaves the options out of what was typed so far.
 func positional(words []string) []string {
 	var out []string

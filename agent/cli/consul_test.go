@@ -35,6 +35,8 @@ type fakeConsul struct {
 
 	// agent is called for every command that is put, as the agent's part.
 	agent func(f *fakeConsul, svc string, verb kv.Verb, c kv.Command, index uint64)
+	// heeds is called for every approver's key that is put, as the agent's part.
+	heeds func(f *fakeConsul, who, svc string, c kv.Consent, index uint64)
 	acts  sync.WaitGroup
 }
 
@@ -252,6 +254,16 @@ func (f *fakeConsul) txn(w http.ResponseWriter, r *http.Request) {
 			}
 			index := f.set(op.KV.Key, string(op.KV.Value), "")
 			out.Results = append(out.Results, result{&consul.KVPair{Key: op.KV.Key, ModifyIndex: index}})
+			if who, svc, ok := testKeys.SplitApproval(op.KV.Key); ok {
+				c, err := kv.ParseConsent(op.KV.Value)
+				if err != nil {
+					f.t.Errorf("consent %s: %v", op.KV.Value, err)
+				}
+				if f.heeds != nil {
+					f.acts.Go(func() { f.heeds(f, who, svc, c, index) })
+				}
+				continue
+			}
 			svc, verb, ok := testKeys.SplitCommand(op.KV.Key)
 			c, err := kv.ParseCommand(op.KV.Value)
 			if err != nil {

@@ -154,7 +154,11 @@ func (t *terminal) notes(s api.Service) string {
 		out = append(out, safe(s.Error))
 	}
 	if s.State == string(deployment.Approving) {
-		out = append(out, t.paint(yellow, "WAITS FOR APPROVAL"))
+		waits := t.paint(yellow, "WAITS FOR APPROVAL")
+		if s.Approvals != "" {
+			waits += ": " + safe(s.Approvals)
+		}
+		out = append(out, waits)
 	}
 	if s.Held != nil {
 		out = append(out, t.paint(yellow, "HELD")+": "+safe(s.Held.Reason))

@@ -151,6 +151,11 @@ func (t *terminal) release(d deployment.Deployment) []string {
 	}
 	if a := d.Approval; a != nil {
 		out = append(out, "", fmt.Sprintf("Approved by %s at %s", safe(a.By), t.moment(a.At)))
+		for _, c := range a.Consents {
+			out = append(out, fmt.Sprintf("  %s at %s%s", safe(c.By), t.moment(c.At), because(c.Why)))
+		}
+	} else if d.Ask != nil && d.State != deployment.Approving {
+		out = append(out, "", "Not approved: "+safe(d.Ask.Words()))
 	}
 	if moves := t.moves(d); len(moves) > 0 {
 		out = append(append(out, ""), moves...)

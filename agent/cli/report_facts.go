@@ -34,6 +34,7 @@ type report struct {
 	Policy string `json:"policy"` // hash of the policy it was judged by
 
 	Gates    []deployment.GateRecord `json:"gates"`
+	Ask      *deployment.Ask         `json:"ask,omitempty"` // named approvers that have not approved, or not yet
 	Approval *deployment.Approval    `json:"approval,omitempty"`
 	Forced   *deployment.Flag        `json:"forced,omitempty"`
 	Weakened string                  `json:"weakened,omitempty"`
@@ -66,7 +67,7 @@ func newReport(d deployment.Deployment, now time.Time) report {
 		From: d.From.String(), To: d.To.String(), By: d.Candidate.By,
 		State: string(d.State), Outcome: string(d.Outcome), Reason: d.Reason, Started: d.Started.UTC(), AsOf: now.UTC(),
 		Hash: d.Candidate.Hash, Policy: d.Candidate.Policy,
-		Gates: d.Gates, Approval: d.Approval, Forced: d.Forced, Weakened: d.Weakened,
+		Gates: d.Gates, Ask: d.Ask, Approval: d.Approval, Forced: d.Forced, Weakened: d.Weakened,
 		Cutover: reported(d.Cutover), Rollback: reported(d.Rollback),
 		Verdicts: d.Verdicts, Notes: d.Log,
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,10 @@ func (r report) evidence() []page {
 	}
 	if a := r.Approval; a != nil {
 		out = append(out, page{title: "Approval", facts: [][2]string{{"By", a.By}, {"At", utc(a.At)}, {"Of", a.Proof}}})
+		out = append(out, consentPages("Approvers", a.Consents)...)
+	} else if r.Ask != nil {
+		out = append(out, page{title: "Approval", text: r.Ask.Words() + "."})
+		out = append(out, consentPages("Approvers", r.Ask.Consents)...)
 	}
 	if r.Cutover != nil {
 		out = append(out, page{title: "Cutover", facts: r.Cutover.facts()})
@@ -153,4 +158,20 @@ func listed(m map[string]string) string {
 		out = append(out, k+"="+m[k])
 	}
 	return strings.Join(out, " ")
+}
+
+// consentPages list what the approvers' keys held.
+func consentPages(title string, consents []deployment.Consent) []page {
+	if len(consents) == 0 {
+		return nil
+	}
+	rows := [][]string{{"Approver", "Seen", "Of", "Index", "Why", "Counts"}}
+	for _, c := range consents {
+		counts := "yes"
+		if c.Void != "" {
+			counts = "no: " + c.Void
+		}
+		rows = append(rows, []string{c.By, utc(c.At), c.Proof, strconv.FormatUint(c.Index, 10), c.Why, counts})
+	}
+	return []page{{title: title, rows: rows}}
 }

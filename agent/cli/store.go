@@ -113,7 +113,12 @@ func (s *store) values(ctx context.Context, keys []string) (map[string][]byte, e
 // false when there is one already. A transaction is used because its answer
 // carries the index, which a plain put does not.
 func (s *store) create(ctx context.Context, key string, value []byte) (index uint64, created bool, err error) {
-	ops := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: value, Index: 0}}}
+	return s.replace(ctx, key, value, 0)
+}
+
+// replace is create for a key that has to be as it was at an index.
+func (s *store) replace(ctx context.Context, key string, value []byte, at uint64) (index uint64, done bool, err error) {
+	ops := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: value, Index: at}}}
 	ok, resp, _, err := s.txn.Txn(ops, (&api.QueryOptions{}).WithContext(ctx))
 	if err != nil {
 		return 0, false, s.explain(err, "write", key)

@@ -153,6 +153,9 @@ func flagKey(rec deployment.Service) string {
 	}
 	if d := rec.Deployment; d != nil && d.State == deployment.Approving {
 		key += "approval " + d.Candidate.Proof()
+		if d.Ask != nil {
+			key += d.Ask.Words()
+		}
 	}
 	if d := rec.Deployment; d != nil {
 		key += d.Weakened

@@ -60,13 +60,9 @@ func (j job) awaitApproval(ctx context.Context) {
 // consented that is the approval, on condition that none of the keys it rests on
 // was touched meanwhile: a withdrawal that came first wins.
 func (l *loop) consentsSeen(ctx context.Context) error {
-	if !l.rec.InFlight() || l.rec.Deployment.State != deployment.Approving || l.rec.Deployment.Ask == nil ||
-		l.rec.Blocked() != nil || l.otherPolicy() != "" {
-		return nil // the work that waits looks again once it may
-	}
-	found, known := l.t.consents.of(l.svc)
-	if !known {
-		return nil
+	found, waits := l.t.consents.of(l.svc)
+	if !waits || l.rec.Deployment.Ask == nil {
+		return nil // paused, held or over: work that waits again looks again
 	}
 	events, ask := heed(*l.rec.Deployment, found, time.Now())
 	var checks consulapi.KVTxnOps

@@ -22,8 +22,16 @@ func twoOfThree(more string) string {
 func (w *world) hears(words string) deployment.Service {
 	w.Helper()
 	return w.until(time.Minute, words, func(r deployment.Service) bool {
-		return r.InFlight() && r.Deployment.Ask != nil && r.Deployment.Ask.Words() == words
+		return given(r).Words() == words
 	})
+}
+
+// given is what a release that waits for approvers has come to.
+func given(r deployment.Service) deployment.Ask {
+	if !r.InFlight() || r.Deployment.Ask == nil {
+		return deployment.Ask{}
+	}
+	return *r.Deployment.Ask
 }
 
 // waiting releases a version under a policy and is what then waits.
@@ -83,7 +91,7 @@ func TestConsentToSomethingElse(t *testing.T) {
 		w.hears("0 of 2 approvals; waits for 2 of alice, bob and carol; what alice gave does not count: it is for " + old + ", and what waits is " + proof)
 		w.approves("bob", "")
 		w.approves("carol", `{"proof":`)
-		rec := w.until(time.Minute, "all said", func(r deployment.Service) bool { return len(r.Deployment.Ask.Consents) == 3 })
+		rec := w.until(time.Minute, "all said", func(r deployment.Service) bool { return len(given(r).Consents) == 3 })
 		for _, says := range []string{"what bob gave does not count: it does not say to what", "what carol gave does not count: it is not valid"} {
 			if words := rec.Deployment.Ask.Words(); !strings.Contains(words, says) {
 				t.Errorf("%q is not said in %q", says, words)
@@ -94,12 +102,12 @@ func TestConsentToSomethingElse(t *testing.T) {
 			"; what carol gave does not count: " + rec.Deployment.Ask.Consents[2].Void)
 
 		// Another policy and the old one again: the very same is to be approved anew.
-		if w.waiting("2.0.1", twoOfThree(`deadline = "1h"`)) == proof {
+		if w.waiting("2.0.1", twoOfThree(`deadline = "10m"`)) == proof {
 			t.Fatal("another policy has the same proof")
 		}
 		w.policy("2.0.1", body)
 		rec = w.until(time.Minute, "the old policy again", func(r deployment.Service) bool {
-			return r.InFlight() && r.Deployment.State == deployment.Approving && r.Deployment.Candidate.Proof() == proof && len(r.Deployment.Ask.Consents) == 3
+			return r.InFlight() && r.Deployment.State == deployment.Approving && r.Deployment.Candidate.Proof() == proof && len(given(r).Consents) == 3
 		})
 		if c, _ := rec.Deployment.Ask.Of("bob"); !strings.Contains(c.Void, "before this began to wait") {
 			t.Errorf("%+v", c)
@@ -107,7 +115,7 @@ func TestConsentToSomethingElse(t *testing.T) {
 		w.approves("bob", proof) // which Consul does not even note: the key holds it already
 		w.approves("alice", proof)
 		w.until(time.Minute, "alice", func(r deployment.Service) bool {
-			return strings.HasPrefix(r.Deployment.Ask.Words(), "1 of 2 approvals: alice")
+			return strings.HasPrefix(given(r).Words(), "1 of 2 approvals: alice")
 		})
 		time.Sleep(time.Minute)
 		w.state("2.0.1", deployment.Approving)
@@ -126,7 +134,7 @@ func TestConsentTakenBack(t *testing.T) {
 		w.approves("alice", proof)
 		w.hears("1 of 2 approvals: alice; waits for bob or carol")
 		w.approves("alice", `{"proof":"`+proof+`","why":"twice"}`)
-		w.until(time.Minute, "the second", func(r deployment.Service) bool { c, _ := r.Deployment.Ask.Of("alice"); return c.Why == "twice" })
+		w.until(time.Minute, "the second", func(r deployment.Service) bool { c, _ := given(r).Of("alice"); return c.Why == "twice" })
 		w.withdraws("alice")
 		w.hears("0 of 2 approvals; waits for 2 of alice, bob and carol")
 		w.approves("bob", proof)
@@ -201,33 +209,36 @@ func TestQuorumOutlivesAForeignWrite(t *testing.T) {
 func TestApproversDeadline(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.adopted()
-		proof := w.waiting("2.0.0", twoOfThree(`deadline = "1h"`))
+		proof := w.waiting("2.0.0", twoOfThree(`deadline = "10m"`))
 		w.approves("alice", proof)
-		rec := w.until(2*time.Hour, "expired", func(r deployment.Service) bool { return !r.InFlight() })
+		time.Sleep(9 * time.Minute)
+		rec := w.until(20*time.Minute, "expired", func(r deployment.Service) bool { return !r.InFlight() })
 		d := rec.Deployment
-		if d.Outcome != deployment.Aborted || d.Reason != "not approved within 1h0m0s: 1 of 2 approvals: alice; waits for bob or carol" || len(d.Ask.Counted()) != 1 {
+		if d.Outcome != deployment.Aborted || d.Reason != "not approved within 10m0s: 1 of 2 approvals: alice; waits for bob or carol" || len(d.Ask.Counted()) != 1 {
 			t.Errorf("%s %q %+v", d.Outcome, d.Reason, d.Ask)
 		}
 		w.serves(deployment.Blue)
 	})
 	inWorld(t, func(w *world) {
 		w.adopted()
-		proof := w.waiting("2.0.0", twoOfThree("deadline = \"1h\"\n then = \"hold\""))
+		proof := w.waiting("2.0.0", twoOfThree("deadline = \"10m\"\n then = \"hold\""))
 		w.approves("alice", proof)
 		held := func(r deployment.Service) bool { return r.Held != nil }
-		rec := w.until(2*time.Hour, "held", held)
-		if want := "not approved within 1h0m0s: 1 of 2 approvals: alice; waits for bob or carol; teal resume waits as long again, teal abort gives up"; rec.Held.Reason != want {
+		time.Sleep(9 * time.Minute)
+		rec := w.until(20*time.Minute, "held", held)
+		if want := "not approved within 10m0s: 1 of 2 approvals: alice; waits for bob or carol; teal resume waits as long again, teal abort gives up"; rec.Held.Reason != want {
 			t.Errorf("held: %q, want %q", rec.Held.Reason, want)
 		}
 		w.approves("bob", proof)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(20 * time.Minute)
 		w.state("2.0.0", deployment.Approving) // held is held
 		w.withdraws("bob")
 		began := time.Now()
 		w.obeyed(kv.Resume, "")
-		w.until(2*time.Hour, "held again", held)
-		if waited := time.Since(began); waited < 59*time.Minute || waited > 61*time.Minute {
-			t.Errorf("it waited %s more, want an hour", waited)
+		time.Sleep(8 * time.Minute)
+		w.until(20*time.Minute, "held again", held)
+		if waited := time.Since(began); waited < 9*time.Minute || waited > 11*time.Minute {
+			t.Errorf("it waited %s more, want ten minutes", waited)
 		}
 		w.approves("bob", proof)
 		w.obeyed(kv.Resume, "") // what was given meanwhile counts
@@ -239,9 +250,10 @@ func TestApproversDeadline(t *testing.T) {
 func TestApprovalHolds(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.adopted()
-		w.policy("2.0.0", quick+"\n approval {\n required = true\n deadline = \"1h\"\n then = \"hold\"\n }")
-		rec := w.until(2*time.Hour, "held", func(r deployment.Service) bool { return r.Held != nil })
-		if !strings.HasPrefix(rec.Held.Reason, "nobody approved within 1h0m0s; teal resume") {
+		w.policy("2.0.0", quick+"\n approval {\n required = true\n deadline = \"10m\"\n then = \"hold\"\n }")
+		time.Sleep(9 * time.Minute)
+		rec := w.until(20*time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		if !strings.HasPrefix(rec.Held.Reason, "nobody approved within 10m0s; teal resume") {
 			t.Errorf("%q", rec.Held.Reason)
 		}
 		w.obeyed(kv.Resume, "")
@@ -258,7 +270,7 @@ func TestApproversAndTheRest(t *testing.T) {
 		w.obeyed(kv.Pause, "")
 		w.approves("alice", proof)
 		w.approves("bob", proof)
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		w.state("2.0.0", deployment.Approving)
 		w.serves(deployment.Blue)
 		w.obeyed(kv.Resume, "")
@@ -319,7 +331,7 @@ func TestApproversAreAskedOnlyWhileNeeded(t *testing.T) {
 		w.state("2.0.0", deployment.Watching)
 		was := asked
 		w.approves("carol", proof)
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if asked != was {
 			t.Errorf("the keys were read %d times while nobody waited", asked-was)

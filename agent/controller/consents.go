@@ -47,12 +47,12 @@ func (b *consents) follow(ctx context.Context, t *tenure, svc string) {
 	}
 }
 
-// of is what the approvers' keys of a service hold; not known before Consul
-// has answered.
-func (b *consents) of(svc string) (found map[string]*consulapi.KVPair, known bool) {
+// of is what the approvers' keys of a service hold. It waits: follow runs for
+// it, and Consul has answered.
+func (b *consents) of(svc string) (found map[string]*consulapi.KVPair, waits bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.found[svc], b.known
+	return b.found[svc], b.known && b.waiting[svc]
 }
 
 // watch always ends without an error: that would be the end of the term.

@@ -1,5 +1,6 @@
 # A service with background jobs, released only when somebody asks for it and
-# a second person agrees.
+# one of two people agrees, whom Consul's ACLs know by their keys
+# (docs/acl.md, "Named approver"): teal approve -as alice reports
 
 service "reports" {
   job = "../jobs/reports.nomad.hcl"
@@ -15,8 +16,11 @@ service "reports" {
   }
 
   approval {
-    required = true
-    deadline = "4h"
+    required  = true
+    approvers = ["alice", "bob"]
+    quorum    = 1
+    deadline  = "4h"
+    then      = "hold"
   }
 
   cutover {

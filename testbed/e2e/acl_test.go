@@ -27,7 +27,7 @@ func (s *stage) documented(heading, service string) string {
 	if !ok || !fenced || !closed {
 		s.t.Fatalf("docs/acl.md has no rules under %q", heading)
 	}
-	return strings.NewReplacer(`"teal/`, `"`+s.Keys.Prefix(), `/api/`, `/`+service+`/`, `"api"`, `"`+service+`"`).Replace(rules)
+	return strings.NewReplacer(`"teal/`, `"`+s.Keys.Prefix(), `/api/`, `/`+service+`/`, `/api"`, `/`+service+`"`, `"api"`, `"`+service+`"`).Replace(rules)
 }
 
 // rule is one of a policy's rules: its resource and name, and its text.
