@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -69,7 +70,7 @@ func (c *approveCommand) give(ctx context.Context, s *store, key string, d deplo
 		return 0, err
 	}
 	for {
-		p, _, err := s.get(ctx, key, 0)
+		p, err := s.own(ctx, key)
 		if err != nil {
 			return 0, err
 		}
@@ -89,7 +90,7 @@ func (c *approveCommand) give(ctx context.Context, s *store, key string, d deplo
 // takeBack deletes the key and returns the index that it had.
 func (c *approveCommand) takeBack(ctx context.Context, s *store, key string) (uint64, error) {
 	for {
-		p, _, err := s.get(ctx, key, 0)
+		p, err := s.own(ctx, key)
 		switch {
 		case err != nil:
 			return 0, err
@@ -100,6 +101,17 @@ func (c *approveCommand) takeBack(ctx context.Context, s *store, key string) (ui
 			return p.ModifyIndex, err
 		}
 	}
+}
+
+// own reads a key that is then to be written: who may not read it may not do
+// that either, and needs the rule for both.
+func (s *store) own(ctx context.Context, key string) (*api.KVPair, error) {
+	p, _, err := s.get(ctx, key, 0)
+	var no denied
+	if errors.As(err, &no) {
+		err = s.deny("write", key)
+	}
+	return p, err
 }
 
 // noted waits until the record says what became of it.

@@ -248,12 +248,8 @@ func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 	s.write(v)
 	waiting := s.comes("folk", "2.0.0", deployment.Approving)
 
-	commands := map[string][][]string{
-		"Operator": {{"status"}, {"abort", "folk"}},
-		"Approver": {{"approve", "folk"}},
-		"Pipeline": {{"deploy", "-detach", "folk"}, {"plan", "folk"}},
-	}
-	for role, all := range commands {
+	each := func(role string, all ...[]string) {
+		t.Helper()
 		policy := s.documented(role, "folk")
 		token := s.token(role, policy)
 		for _, r := range s.rulesOf(policy) {
@@ -286,14 +282,25 @@ func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 			if d := s.comes("folk", "2.0.0", deployment.Approving); d.ID != waiting.ID || d.Approval != nil && d.Approval.By != "" {
 				t.Errorf("%s without %s has done something all the same: %+v", role, r.text, d)
 			}
-			left, _, err := s.ConsulClient().KV().Keys(s.Keys.Commands(), "", nil)
-			s.must(err)
-			if len(left) > 0 {
-				t.Errorf("%s without %s has left %v", role, r.text, left)
+			for _, prefix := range []string{s.Keys.Commands(), s.Keys.Approvals()} {
+				left, _, err := s.ConsulClient().KV().Keys(prefix, "", nil)
+				s.must(err)
+				if len(left) > 0 {
+					t.Errorf("%s without %s has left %v", role, r.text, left)
+				}
 			}
 		}
 		s.rules(role, policy)
 	}
+	each("Operator", []string{"status"}, []string{"abort", "folk"})
+	each("Approver", []string{"approve", "folk"})
+	each("Pipeline", []string{"deploy", "-detach", "folk"}, []string{"plan", "folk"})
+	v.Approval += "\n approvers = [\"alice\"]"
+	s.write(v)
+	s.record("folk", "that it waits for alice", func(r deployment.Service) bool {
+		return r.InFlight() && r.Deployment.State == deployment.Approving && r.Deployment.Ask != nil
+	})
+	each("Named approver", []string{"approve", "-as", "alice", "folk"})
 }
 
 // Each rule of a worker is missed by name, and nothing is processed without it;
