@@ -3,7 +3,9 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing/synctest"
@@ -148,6 +150,8 @@ var bodies = []string{
 	body("", "trigger \"errors\" \"http-5xx\" {\n above = 0.05\n min_requests = 50\n }", "", ""),
 	quick + "\n gate \"moody\" \"luck\" {\n attempts = 2\n interval = \"1s\"\n deadline = \"20s\"\n }",
 	quick + "\n gate \"moody\" \"luck\" {\n interval = \"1s\"\n }\n approval {\n required = true\n }",
+	twoOfThree(""),
+	twoOfThree("deadline = \"2m\"\n then = \"hold\""),
 }
 
 // moody is a gate that passes, fails or does not know by the clock.
@@ -389,6 +393,7 @@ func (c *chaos) converges() {
 		synctest.Wait()
 		c.check()
 		rec = c.record()
+		c.stopStray(rec)
 		slot := rec.Slots[rec.Active]
 		if rec.Managed && !rec.InFlight() && !rec.Jobs.Moving() && rec.Held == nil && rec.Paused == nil && slot.Version == "5.0.0" {
 			break
@@ -420,6 +425,23 @@ func (c *chaos) converges() {
 	}
 }
 
+// stopStray stops a plain job that somebody ran beside the colours, as Teal said
+// when it held for that: its instances may count as blue, which then is not empty
+// for the next release.
+func (c *chaos) stopStray(rec deployment.Service) {
+	if !rec.Managed || slices.ContainsFunc(slices.Collect(maps.Values(rec.Slots)), func(s deployment.Slot) bool { return s.Job == "api" }) {
+		return
+	}
+	ran := false
+	if c.world.nomad.Edit("", "api", func(j *nomadapi.Job) {
+		ran = j.Stop == nil || !*j.Stop
+		stop := true
+		j.Stop = &stop
+	}) == nil && ran {
+		c.say("job api, which somebody had run by hand, is stopped")
+	}
+}
+
 // works: somebody processes once the faults have ended, and only for colour.
 func (c *chaos) works(colour deployment.Colour) {
 	c.floor.mu.Lock()
@@ -438,6 +460,29 @@ func (c *chaos) works(colour deployment.Colour) {
 
 func (c *chaos) give(verb kv.Verb) {
 	_ = c.people.Put(c.Context(), c.keys.Command("api", verb), nil)
+}
+
+// approver writes or deletes an approver's key: mostly consent to what
+// waits now.
+func (c *chaos) approver(who string) {
+	key := c.keys.Approval(who, "api")
+	var d *deployment.Deployment
+	if pair, _, err := c.people.Get(c.Context(), c.keys.State("api"), 0); err == nil && pair != nil {
+		if rec, err := deployment.Decode("api", pair.Value); err == nil {
+			d = rec.Deployment
+		}
+	}
+	switch dice := c.dice.IntN(6); {
+	case dice == 0:
+		c.say("%s takes back", who)
+		_ = c.people.Delete(c.Context(), key)
+	case dice == 1 || d == nil:
+		c.say("%s consents to nothing in particular", who)
+		_ = c.people.Put(c.Context(), key, []byte("what?"))
+	default:
+		c.say("%s consents to %s", who, d.Candidate.Proof())
+		_ = c.people.Put(c.Context(), key, []byte(d.Candidate.Proof()))
+	}
 }
 
 // behaves says that instances take long to come up, or fail.

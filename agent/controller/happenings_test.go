@@ -38,6 +38,11 @@ var happenings = []happening{
 	{"command", 14, (*chaos).order},
 	{"rollback ordered", 2, func(c *chaos) { c.give(kv.Rollback) }},
 	{"approval given", 2, func(c *chaos) { c.give(kv.Approve) }},
+	{"approvers", 8, func(c *chaos) {
+		for _, n := range c.dice.Perm(4)[:1+c.dice.IntN(4)] {
+			c.approver([]string{"alice", "bob", "carol", "dave"}[n])
+		}
+	}},
 	{"command withdrawn", 1, func(c *chaos) {
 		key := c.keys.Command("api", kv.Verbs[c.dice.IntN(len(kv.Verbs))])
 		c.say("somebody withdraws %s", key)

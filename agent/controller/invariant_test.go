@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,9 +39,11 @@ type witness struct {
 	given   map[string]uint64            // command key → index of what stands there
 	taken   map[string]uint64            // command key → index of what was last deleted
 	answers map[string]map[uint64]string // command key → index → result
-	routed  deployment.Colour
-	broken  int
-	history []string
+	// approvals are the approvers' keys that there are: approver → index.
+	approvals map[string]uint64
+	routed    deployment.Colour
+	broken    int
+	history   []string
 
 	leader string            // who holds the leader key
 	epoch  uint64            // the greatest in the router entry so far
@@ -83,7 +86,8 @@ func (b bounded) Commit(ctx context.Context, fence consul.Fence, ops consulapi.K
 func newWitness(w *world) *witness {
 	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
 		terms: map[string]int{}, passes: map[string]passer{}, dead: map[deployment.Colour]time.Time{},
-		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{}}
+		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{},
+		approvals: map[string]uint64{}}
 }
 
 // breaks reports a broken invariant. The lock is held.
@@ -125,6 +129,7 @@ func (x *witness) sees(c consultest.Change) {
 func (x *witness) key(key string, pair *consulapi.KVPair) {
 	keys := x.w.keys
 	svc, verb, isCommand := keys.SplitCommand(key)
+	who, _, isApproval := keys.SplitApproval(key)
 	switch {
 	case key == keys.State("api") && pair != nil:
 		x.record(pair)
@@ -132,6 +137,10 @@ func (x *witness) key(key string, pair *consulapi.KVPair) {
 		x.jobs(pair)
 	case strings.HasPrefix(key, keys.Deployments("api")) && pair != nil:
 		x.ended(pair)
+	case isApproval:
+		if delete(x.approvals, who); pair != nil {
+			x.approvals[who] = pair.ModifyIndex
+		}
 	case isCommand && pair == nil:
 		x.taken[key] = x.given[key]
 		delete(x.given, key)
@@ -141,6 +150,27 @@ func (x *witness) key(key string, pair *consulapi.KVPair) {
 	case strings.HasPrefix(key, keys.Results("api")) && pair != nil:
 		x.result(keys.Command("api", kv.Verb(strings.TrimPrefix(key, keys.Results("api")))), pair)
 	}
+}
+
+// approved: where approvers are named, an approval rests on as many keys as it
+// takes, each of them there at that moment and written while this was asked for.
+func (x *witness) approved(before, now deployment.Service) {
+	if !before.InFlight() || before.Deployment.Ask == nil || before.Deployment.Approval != nil ||
+		now.Deployment == nil || now.Deployment.ID != before.Deployment.ID || now.Deployment.Approval == nil {
+		return
+	}
+	ask, a := *before.Deployment.Ask, now.Deployment.Approval
+	givers := map[string]bool{}
+	for _, c := range a.Consents {
+		givers[c.By] = slices.Contains(ask.Approvers, c.By)
+		if x.approvals[c.By] != c.Index || c.Index <= ask.After || c.Proof != now.Deployment.Candidate.Proof() || !givers[c.By] {
+			x.breaks("%s approved %s by %+v, and that key is at %d", c.By, now.Deployment.Candidate.Proof(), c, x.approvals[c.By])
+		}
+	}
+	if len(givers) < ask.Quorum {
+		x.breaks("approved by %v, and it takes %s", a.Consents, ask.Wanted())
+	}
+	x.note("approved by %s", a.By)
 }
 
 // record: whatever is written can be read by whoever leads next, and Consul
@@ -160,6 +190,7 @@ func (x *witness) record(pair *consulapi.KVPair) {
 	x.note("record %s", gistForPeople(rec))
 	if before := x.last(); before != nil {
 		x.wayBack(before.Service, rec)
+		x.approved(before.Service, rec)
 		x.tally.stepped(before.Service, rec)
 	} else {
 		x.tally.stepped(deployment.Service{}, rec)

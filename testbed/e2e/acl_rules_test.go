@@ -248,9 +248,10 @@ func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 	s.write(v)
 	waiting := s.comes("folk", "2.0.0", deployment.Approving)
 
-	each := func(role string, all ...[]string) {
+	each := func(heading string, all ...[]string) {
 		t.Helper()
-		policy := s.documented(role, "folk")
+		policy := s.documented(heading, "folk")
+		role := strings.ReplaceAll(heading, " ", "-") // as Consul wants the name of a policy
 		token := s.token(role, policy)
 		for _, r := range s.rulesOf(policy) {
 			s.rules(role, lacking(policy, r))
