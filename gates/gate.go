@@ -53,6 +53,9 @@ type Target struct {
 	// Read gives the value of a key in Consul, nil when there is none.
 	Read func(ctx context.Context, key string) ([]byte, error)
 
+	// Peer tells of another service that Teal manages, nil when there is none.
+	Peer func(ctx context.Context, service string) (*Peer, error)
+
 	// Jobs runs test jobs in Nomad, for the gates that need them.
 	Jobs Jobs
 	// MayExec says that the agent's config allows commands on its machine.
@@ -111,6 +114,7 @@ type Kind func(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 // own are the shared settings of kinds whose looks are long, where they differ
 // from the defaults of all.
 var own = map[string]Named{
+	"depends":   {Attempts: DefaultAttempts, Interval: 2 * time.Second, Timeout: DefaultTimeout, Deadline: time.Hour},
 	"exec":      {Attempts: 1, Interval: time.Second, Timeout: time.Minute, Deadline: 10 * time.Minute},
 	"kv":        {Attempts: 1, Interval: time.Second, Timeout: DefaultTimeout, Deadline: time.Hour},
 	"load":      {Attempts: 1, Interval: 10 * time.Second, Timeout: 5 * time.Minute, Deadline: 15 * time.Minute},
@@ -120,6 +124,7 @@ var own = map[string]Named{
 
 // Kinds are the gates a policy may name.
 var Kinds = map[string]Kind{
+	"depends":    decodeDepends,
 	"exec":       decodeExec,
 	"grpc":       decodeGRPC,
 	"http":       decodeHTTP,

@@ -36,7 +36,7 @@ func (j job) gate(ctx context.Context) {
 	jobs := j.testJobs(ctx)
 	target := func(context.Context) (gates.Target, error) {
 		t, err := j.target()
-		t.Jobs, t.MayExec, t.Read = jobs, j.l.t.c.cfg.MayExec, j.read
+		t.Jobs, t.MayExec, t.Read, t.Peer = jobs, j.l.t.c.cfg.MayExec, j.read, j.peer
 		return t, err
 	}
 	out, err := gates.Run(ctx, list, target, progress)

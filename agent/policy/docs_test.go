@@ -67,10 +67,11 @@ var needed = map[string]string{
 	`trigger "http-json".url`: `"http://p"`, `trigger "http-json".path`: "\"a\"\nabove = 1",
 	`gate "prometheus".url`: `"http://p"`, `gate "prometheus".query`: "\"up\"\nabove = 1",
 	`gate "http-json".url`: `"http://p"`, `gate "http-json".path`: "\"a\"\nabove = 1",
-	`gate "metrics".metric`: "\"up\"\nabove = 1",
-	`gate "exec".command`:   `["/bin/true"]`,
-	`gate "kv".key`:         `"verdicts/{hash}"`,
-	`gate "load".rate`:      `50`,
+	`gate "metrics".metric`:  "\"up\"\nabove = 1",
+	`gate "depends".service`: `"auth"`,
+	`gate "exec".command`:    `["/bin/true"]`,
+	`gate "kv".key`:          `"verdicts/{hash}"`,
+	`gate "load".rate`:       `50`,
 }
 
 // chosen are lines for sections of which one argument or another is needed.

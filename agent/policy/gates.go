@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
@@ -14,6 +16,14 @@ func decodeGates(blocks hcl.Blocks, p *Policy, eval *hcl.EvalContext) (all hcl.D
 	add := func(block *hcl.Block, group int) {
 		named, diags := gates.DecodeNamed(block, eval)
 		all = append(all, append(diags, names.add("gate", block)...)...)
+		if d, ok := named.Gate.(gates.Depends); ok && d.Service == p.Service {
+			all = append(all, &hcl.Diagnostic{
+				Severity: hcl.DiagError,
+				Summary:  "Service depends on itself",
+				Detail:   fmt.Sprintf("While %s is being released its own gate would wait for the end of that.", p.Service),
+				Subject:  block.DefRange.Ptr(),
+			})
+		}
 		named.Parallel = group
 		p.Gates = append(p.Gates, named)
 	}

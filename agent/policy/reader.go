@@ -14,10 +14,12 @@ import (
 
 // Load reads the policies of path once: a file, or a directory with policy
 // files in it. The set holds what is free of mistakes; the diagnostics hold
-// all mistakes of all files. The set is never nil.
+// all mistakes of all files, and services that depend on one another. The set
+// is never nil.
 func Load(path string) (*Set, hcl.Diagnostics) {
-	set, diags, _ := newReader(path).read(false)
-	return set, diags
+	r := newReader(path)
+	set, diags, _ := r.read(false)
+	return set, append(diags, r.cycles(set)...)
 }
 
 // reader reads a path again and again, each time only what has changed. It is

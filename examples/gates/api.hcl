@@ -80,6 +80,12 @@ service "api" {
     p99      = "250ms"
   }
 
+  # What this version calls, at a version that has what it needs, and at rest.
+  gate "depends" "checkout" {
+    service = "checkout"
+    version = ">= 1.2, < 2"
+  }
+
   # Another system has the last word, about exactly this version and policy.
   gate "kv" "audit" {
     key = "verdicts/{service}/{hash}"
