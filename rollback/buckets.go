@@ -1,6 +1,7 @@
 package rollback
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -16,6 +17,12 @@ const maxBounds = 64
 // buckets reads a histogram: how many requests took longer than each of its
 // bounds.
 type buckets struct{ standings }
+
+// bucket is one bound of it, of all series together.
+type bucket struct {
+	le, upTo float64
+	series   int
+}
 
 // durations are what an instance's histogram has counted since it was last read.
 type durations struct {
@@ -50,24 +57,30 @@ func (b *buckets) read(s Scrape, now time.Time) (d durations, series, labelled i
 	if err != nil {
 		return durations{}, 0, 0, nil, err
 	}
-	upTo, have := map[float64]float64{}, map[float64]int{}
+	var all []bucket // ascending
 	for _, s := range list {
 		le, _ := strconv.ParseFloat(s.Labels["le"], 64)
-		upTo[le] += s.Value
-		have[le]++
+		at, ok := slices.BinarySearchFunc(all, le, func(b bucket, le float64) int { return cmp.Compare(b.le, le) })
+		if !ok {
+			all = slices.Insert(all, at, bucket{le: le})
+		}
+		all[at].upTo += s.Value
+		all[at].series++
 	}
-	infinite := math.Inf(1)
-	if len(list) > 0 && have[infinite] == 0 {
-		return durations{}, 0, 0, nil, fmt.Errorf("%s has no bound le=\"+Inf\", and so does not tell of all requests", b.metric)
+	whole := bucket{}
+	if len(all) > 0 {
+		if whole = all[len(all)-1]; !math.IsInf(whole.le, 1) {
+			return durations{}, 0, 0, nil, fmt.Errorf("%s has no bound le=\"+Inf\", and so does not tell of all requests", b.metric)
+		}
 	}
-	d.first, d.total = first, upTo[infinite]
-	for _, le := range slices.Sorted(maps.Keys(upTo)) {
-		if math.IsInf(le, 0) || have[le] != have[infinite] || len(d.bounds) == maxBounds {
+	d.first, d.total = first, whole.upTo
+	for _, b := range all {
+		if math.IsInf(b.le, 0) || b.series != whole.series || len(d.bounds) == maxBounds {
 			continue
 		}
-		d.bounds = append(d.bounds, le)
+		d.bounds = append(d.bounds, b.le)
 		// What a restart makes of counters need not add up.
-		d.longer = append(d.longer, min(max(d.total-upTo[le], 0), d.total))
+		d.longer = append(d.longer, min(max(d.total-b.upTo, 0), d.total))
 	}
 	return d, series, labelled, unlabelled, nil
 }

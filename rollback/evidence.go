@@ -7,6 +7,14 @@ import "math"
 // the last is as good as all requests.
 var tilts = [...]float64{0.22, 0.4, 0.6, 0.85, 1.1, 1.4, 1.8, 2.3, 2.9, 3.6, 4.6, 6.5}
 
+// grown is by how much the odds grow less one, e^θ − 1, for each of tilts.
+var grown = func() (out [len(tilts)]float64) {
+	for i, tilt := range tilts {
+		out[i] = math.Expm1(tilt)
+	}
+	return out
+}()
+
 // maxStep bounds what one reading can say, in nats: the proof of a watch takes
 // several, whatever one of them holds.
 const maxStep = 4.0
@@ -36,7 +44,7 @@ func (e *evidence) add(requests, failed, limit, spread float64) {
 	e.steps++
 	began := math.Log(unbegun(e.steps-1) - unbegun(e.steps))
 	for i, tilt := range tilts {
-		step := (failed*tilt - requests*math.Log1p(limit*math.Expm1(tilt))) / spread
+		step := (failed*tilt - requests*math.Log1p(limit*grown[i])) / spread
 		before := began
 		if e.steps > 1 {
 			before = logSum(e.ratios[i], began)

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -72,18 +71,20 @@ func (c *standings) read(s Scrape, now time.Time, counts func(labels map[string]
 		return nil, false, s.Err
 	}
 	family := c.these(s)
-	values := make(map[string]float64, len(family))
-	labels := make(map[string]map[string]string, len(family))
+	list := make([]Series, 0, len(family)) // in the scrape's order, so that sums are the same every time
+	keys := make([]string, 0, len(family))
+	seen := make(map[string]bool, len(family))
 	for _, series := range family {
 		key := identity(series.Labels)
-		if _, ok := values[key]; ok {
+		if seen[key] {
 			return nil, false, fmt.Errorf("%s%s is there twice", c.metric, key)
 		}
+		seen[key] = true
 		if v := series.Value; math.IsNaN(v) || v < 0 || v > maxCounter {
 			return nil, false, fmt.Errorf("%s%s is %v, which is no count", c.metric, key, v)
 		}
 		if counts(series.Labels) {
-			values[key], labels[key] = series.Value, series.Labels
+			list, keys = append(list, series), append(keys, key)
 		}
 	}
 
@@ -91,29 +92,27 @@ func (c *standings) read(s Scrape, now time.Time, counts func(labels map[string]
 	if was != nil && s.At.Before(was.at) {
 		return nil, false, errors.New("the answer is older than the last one")
 	}
-	keys := slices.Sorted(maps.Keys(values)) // in order, so that sums are the same every time
 	if was == nil || len(was.values) > maxRemembered {
+		values := make(map[string]float64, len(list))
+		for i, series := range list {
+			values[keys[i]] = series.Value
+		}
 		c.known[s.Instance] = &standing{at: s.At, listed: now, values: values}
-		if was == nil {
-			for _, key := range keys {
-				grown = append(grown, Series{labels[key], values[key]})
-			}
+		if was != nil {
+			return nil, false, nil
 		}
-		return grown, was == nil, nil
+		return list, true, nil
 	}
-	for _, key := range keys {
-		value := values[key]
-		more := value
-		if before, ok := was.values[key]; ok && value >= before {
-			more = value - before
+	for i, series := range list {
+		if before, ok := was.values[keys[i]]; ok && series.Value >= before {
+			list[i].Value = series.Value - before
 		}
-		grown = append(grown, Series{labels[key], more})
 		// What is missing this time is remembered: it may be back with all that
 		// it ever counted.
-		was.values[key] = value
+		was.values[keys[i]] = series.Value
 	}
 	was.at, was.listed = s.At, now
-	return grown, false, nil
+	return list, false, nil
 }
 
 // keep notes that an instance is still there although it could not be read.
@@ -131,16 +130,21 @@ func (c *standings) forget(before time.Time) {
 // identity tells the series of a metric apart; it is how Prometheus writes
 // labels.
 func identity(labels map[string]string) string {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i, name := range slices.Sorted(maps.Keys(labels)) {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(name)
-		b.WriteByte('=')
-		b.WriteString(strconv.Quote(labels[name]))
+	var few [8]string // seldom are there more, and then nothing is allocated
+	names := few[:0]
+	for name := range labels {
+		names = append(names, name)
 	}
-	b.WriteByte('}')
-	return b.String()
+	slices.Sort(names)
+	var room [128]byte
+	text := append(room[:0], '{')
+	for i, name := range names {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, name...)
+		text = append(text, '=')
+		text = strconv.AppendQuote(text, labels[name])
+	}
+	return string(append(text, '}'))
 }

@@ -57,11 +57,14 @@ func (t *teal) prepare(l look) {
 }
 
 func (t *teal) bad(_ int, _ []second, l look) bool {
-	return t.watch.Observe(rollback.Observation{
+	o := rollback.Observation{
 		At: l.at, Active: l.active, Previous: l.previous, Expected: len(l.active),
-		Scrapes:         map[string][]rollback.Scrape{"/metrics": l.scrapes},
-		PreviousScrapes: map[string][]rollback.Scrape{"/metrics": l.before},
-	}).Verdict == rollback.Bad
+		Scrapes: map[string][]rollback.Scrape{"/metrics": l.scrapes},
+	}
+	if l.before != nil {
+		o.PreviousScrapes = map[string][]rollback.Scrape{"/metrics": l.before}
+	}
+	return t.watch.Observe(o).Verdict == rollback.Bad
 }
 
 var (

@@ -48,16 +48,24 @@ func (d *durations) draw(r *rand.Rand, n int, t took) {
 	d[len(bounds)] += n
 }
 
+// le are the labels of the series of a histogram.
+var le = func() (out [len(bounds) + 1]map[string]string) {
+	for i := range out {
+		text := "+Inf"
+		if i < len(bounds) {
+			text = strconv.FormatFloat(bounds[i], 'g', -1, 64)
+		}
+		out[i] = map[string]string{"le": text}
+	}
+	return out
+}()
+
 func (d durations) family() rollback.Family {
-	out := make(rollback.Family, 0, len(d))
+	out := make(rollback.Family, len(d))
 	sum := 0
 	for i, n := range d {
 		sum += n
-		le := "+Inf"
-		if i < len(bounds) {
-			le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
-		}
-		out = append(out, rollback.Series{Labels: map[string]string{"le": le}, Value: float64(sum)})
+		out[i] = rollback.Series{Labels: le[i], Value: float64(sum)}
 	}
 	return out
 }
