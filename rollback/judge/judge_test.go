@@ -220,7 +220,10 @@ func once(s Scenario, list []contestant, random *rand.Rand) []int {
 		}
 		seen = append(seen, grown(before, total(t.count), len(unread) < s.instances))
 		at := began.Add(time.Duration(now) * time.Second)
-		l := look{at: at, active: green, previous: blue, scrapes: answers(at, green, t.count, unread), before: answers(at, blue, drained, nil)}
+		l := look{at: at, active: green, previous: blue, scrapes: answers(at, green, t.count, unread)}
+		if now == 0 { // the agent reads what drains once
+			l.before = answers(at, blue, drained, nil)
+		}
 		going := false
 		for m := range methods {
 			if ends[m] != never {

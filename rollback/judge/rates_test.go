@@ -21,6 +21,7 @@ var (
 	runs = flag.Int("runs", 1000, "runs of each cell, with -o")
 	seed = flag.Uint64("seed", 1, "of the traffic")
 	only = flag.String("only", "", "scenarios, a regular expression")
+	by   = flag.String("by", "", "methods, a regular expression")
 )
 
 // TestErrorRates measures; `make judge` runs it with -o.
@@ -55,6 +56,8 @@ func measure(t *testing.T, s Scenario, runs int, names ...string) []Cell {
 	if err != nil {
 		t.Fatal(err)
 	}
+	chosen := regexp.MustCompile(*by)
+	list = slices.DeleteFunc(list, func(c contestant) bool { return !chosen.MatchString(c.name) })
 	if len(names) > 0 {
 		list = slices.DeleteFunc(list, func(c contestant) bool { return !slices.Contains(names, c.name) })
 	}
