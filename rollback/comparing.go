@@ -13,7 +13,11 @@ type comparingJudge struct {
 	past     pastReader
 	bar      bar
 	sequence sequence
+	own      spread // of the active colour, whose successor is compared with it one day
 }
+
+// Learned implements Learning.
+func (j *comparingJudge) Learned() Past { return Past{Spread: j.own} }
 
 // Prepare implements Comparing.
 func (j *comparingJudge) Prepare(o Observation) { j.look(o, true) }
@@ -38,6 +42,9 @@ func (j *comparingJudge) look(o Observation, serves bool) {
 func (j *comparingJudge) Observe(o Observation) Judgement {
 	j.look(o, false)
 	j.observe(o)
+	if len(j.readings) > 0 {
+		j.own.add(counted(j.readings))
+	}
 	if j.past.Requests < float64(j.MinRequests) {
 		return j.withoutBaseline(o)
 	}

@@ -119,6 +119,13 @@ type Comparing interface {
 	Recall(Past)
 }
 
+// Learning is a Judge that, while it judges a colour, learns what the next one has
+// to be compared with.
+type Learning interface {
+	// Learned is for a Comparing judge of the next release to recall.
+	Learned() Past
+}
+
 // Trigger is a trigger as configured: immutable, and marshals to JSON in a
 // form that changes exactly when its configuration does.
 type Trigger interface {

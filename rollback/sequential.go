@@ -41,16 +41,21 @@ type reading struct {
 	requests, errors float64
 }
 
+// counted is what all instances have together.
+func counted(readings []reading) (requests, failed float64) {
+	for _, r := range readings {
+		requests += r.requests
+		failed += r.errors
+	}
+	return requests, failed
+}
+
 func (s *sequence) add(readings []reading, b bar, past *Past) {
 	if s.each == nil {
 		s.each = map[string]*member{}
 	}
 	slices.SortFunc(readings, func(a, b reading) int { return cmp.Compare(a.instance, b.instance) })
-	var requests, failed float64
-	for _, r := range readings {
-		requests += r.requests
-		failed += r.errors
-	}
+	requests, failed := counted(readings)
 	s.requests += requests
 	spread := past.Spread.factor(b.share, requests)
 	s.all.add(requests, failed, b.all, spread)

@@ -83,6 +83,21 @@ func (w *Watch) Past() map[string]Past {
 	return out
 }
 
+// Learned is what was learned of the active colour, by trigger. Once it is the
+// previous one, a watch that recalls this before anything is prepared knows more
+// of it than a last look before the cutover can tell.
+func (w *Watch) Learned() map[string]Past {
+	out := map[string]Past{}
+	for _, t := range w.judged {
+		if l, ok := t.judge.(Learning); ok {
+			if p := l.Learned(); p.Spread.Fine.N > 0 {
+				out[t.name] = p
+			}
+		}
+	}
+	return out
+}
+
 // Recall takes up what an earlier watch, or the preparation of this one, has
 // learned.
 func (w *Watch) Recall(past map[string]Past) {

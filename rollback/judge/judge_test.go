@@ -54,13 +54,15 @@ func contestants(s Scenario) ([]contestant, error) {
 	for _, t := range []struct {
 		name, body string
 		prepared   bool
+		watched    bool
 	}{
-		{"teal above = 0.05", "above = 0.05", true},
-		{"teal ratio = 1.5", "ratio = 1.5", true},
-		{"teal sequential, begun anew", "", false},
-		{sequential, "", true},
+		{"teal above = 0.05", "above = 0.05", true, false},
+		{"teal ratio = 1.5", "ratio = 1.5", true, false},
+		{"teal sequential, begun anew", "", false, false},
+		{"teal sequential, never watched", "", true, false},
+		{sequential, "", true, true},
 	} {
-		c, err := product(t.name, "errors", t.body, t.prepared)
+		c, err := product(t.name, "errors", t.body, t.prepared, t.watched)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +87,7 @@ func byLatency() ([]contestant, error) {
 		{"teal latency, begun anew", "", false},
 		{latencySequential, "", true},
 	} {
-		c, err := product(t.name, "latency", t.body, t.prepared)
+		c, err := product(t.name, "latency", t.body, t.prepared, false)
 		if err != nil {
 			return nil, err
 		}
@@ -95,10 +97,14 @@ func byLatency() ([]contestant, error) {
 }
 
 // product is Teal's own watch with one trigger.
-func product(name, kind, body string, prepared bool) (contestant, error) {
+func product(name, kind, body string, prepared, watched bool) (contestant, error) {
 	triggers, err := declared(kind, body)
 	return contestant{name, func() method {
-		return &teal{watch: rollback.NewWatch(triggers), prepared: prepared}
+		t := &teal{watch: rollback.NewWatch(triggers), prepared: prepared}
+		if watched {
+			t.triggers = triggers
+		}
+		return t
 	}}, err
 }
 
@@ -186,13 +192,16 @@ func once(s Scenario, list []contestant, random *rand.Rand) []int {
 		t.second(i, s.blueRate, s.blue, blueTook)
 		now := total(t.count)
 		past = append(past, grown(before, now, true))
-		if i < -gated {
+		own := i-1 < watch-life
+		if !own && i < -gated {
 			continue
 		}
 		at := began.Add(time.Duration(i) * time.Second)
 		l := look{at: at, previous: blue, before: answers(at, blue, t.count, nil)}
 		for _, m := range methods {
-			if m, ok := m.(*teal); ok {
+			if m, ok := m.(*teal); ok && own {
+				m.began(l)
+			} else if ok {
 				m.prepare(l)
 			}
 		}

@@ -28,6 +28,32 @@ type look struct {
 type teal struct {
 	watch    *rollback.Watch
 	prepared bool
+	// triggers judged the previous colour too, in its own watch; nil if it had none.
+	triggers []rollback.Named
+	first    *rollback.Watch
+}
+
+// began lets the agent watch the previous colour after its own cutover; it is kept,
+// whatever is found.
+func (t *teal) began(l look) {
+	if t.triggers == nil {
+		return
+	}
+	if t.first == nil {
+		t.first = rollback.NewWatch(t.triggers)
+	}
+	t.first.Observe(rollback.Observation{
+		At: l.at, Active: l.previous, Expected: len(l.previous),
+		Scrapes: map[string][]rollback.Scrape{"/metrics": l.before},
+	})
+}
+
+// learned hands on what was learned of it.
+func (t *teal) learned() {
+	if t.first != nil {
+		t.watch.Recall(t.first.Learned())
+		t.first = nil
+	}
 }
 
 // declared reads the body of a trigger, once for all watches.
@@ -51,6 +77,7 @@ func (t *teal) baseline([]second) {}
 
 // prepare lets the agent look at the previous colour while it serves.
 func (t *teal) prepare(l look) {
+	t.learned()
 	if t.prepared {
 		t.watch.Prepare(rollback.Observation{At: l.at, Previous: l.previous, PreviousScrapes: map[string][]rollback.Scrape{"/metrics": l.before}})
 	}
