@@ -47,7 +47,7 @@ func decodeLimits(d *hclbody.Decoder, body hcl.Body) (l measure.Limits) {
 	d.Elsewhere(shared...)
 	d.Decode(body)
 	l.Empty = map[string]measure.Verdict{Hold.String(): measure.Unknown, Pass.String(): measure.Within, Fail.String(): measure.Beyond}[empty]
-	l.Validate(d, "")
+	l.Validate(d)
 	return l
 }
 

@@ -67,7 +67,13 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
 		{"trigger \"kv\" \"k\" {\nkey = \"v/{version}\"\nabsent = \"bad\"\n}", `"bad" is not known`},
 		{"trigger \"nomad\" \"n\" {\nrestarts = -1\n}", "-1 is too small"},
-		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\n}", "Give above, below or both, or ratio: what is more, or less, is bad."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\n}", "Give above, below or both, or ratio, or worse: what is more, or less, is bad."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"higher\"\nabove = 1\n}", "above is no part of judging in sequence, which worse asks for."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"higher\"\nrange = \"1m\"\n}", "In sequence each answer is one figure"},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nabove = 1\nbaseline = \"1h\"\n}", "baseline is part of judging in sequence"},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"lower\"\nbaseline = \"24h\"\n}", "has more than 900 figures; take a longer interval."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"lower\"\nbaseline = \"30s\"\n}", "has fewer than 50 figures, and can tell nothing."},
+		{"trigger \"http-json\" \"p\" {\nurl = \"http://p\"\npath = \"a\"\nworse = \"up\"\n}", "higher"},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\nabove = 1\n}", "ratio compares with what was before the cutover, and above and below do not."},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\ninterval = \"1ms\"\n}", "at least 100ms is required"},
 		{"trigger \"http-json\" \"p\" {\nurl = \"http://p\"\npath = \"a\"\nabove = 1\nempty = \"hold\"\n}", `"hold" is not known`},
@@ -134,11 +140,11 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		},
 		"prometheus": {
 			"url": `"https://q"`, "query": `"x"`, "range": `"1m"`, "step": `"2s"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
-			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "worse": `"lower"`, "tolerance": "0.2", "baseline": `"30m"`, "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
 		},
 		"http-json": {
 			"url": `"https://q"`, "path": `"x"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
-			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "worse": `"lower"`, "tolerance": "0.2", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
 		},
 		"nomad": {"restarts": "3", "oom": "1", "failed": "1"},
 		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
@@ -162,10 +168,15 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			}
 			mine := maps.Clone(needs)
 			switch mine[name] = value; name {
-			case "ratio":
+			case "ratio", "worse":
 				delete(mine, "above")
 			case "callers":
 				mine["port"], mine["where"] = "9102", `{ a = "{colour}" }`
+			case "baseline", "tolerance":
+				if kind == "prometheus" || kind == "http-json" {
+					delete(mine, "above")
+					mine["worse"] = `"higher"`
+				}
 			case "step":
 				mine["range"] = `"2m"`
 			}

@@ -2,6 +2,7 @@ package rollback
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type Past struct {
 	Each map[string]Counted `json:"each,omitempty"`
 	// Seconds are, of a volume trigger, the time in which the requests came.
 	Seconds float64 `json:"seconds,omitempty"`
+	// Figures are, of a trigger that asks others, what they answered, oldest first.
+	Figures []float64 `json:"figures,omitempty"`
 	// Bounds are, of a latency trigger, the baselines by limit.
 	Bounds []Bound `json:"bounds,omitempty"`
 }
@@ -49,9 +52,26 @@ func (p *Past) count(instance string, requests, failed float64) {
 	p.Each[instance] = Counted{c.Requests + requests, c.Errors + failed}
 }
 
+// Sound says whether this can have been learned: what was kept elsewhere may have
+// been written by anybody.
+func (p Past) Sound() bool {
+	sums := []float64{p.Requests, p.Errors, p.Seconds}
+	for _, v := range []variation{p.Spread.Fine, p.Spread.Coarse} {
+		sums = append(sums, v.N, v.Requests, v.Errors, v.Rates, v.Squares)
+	}
+	for _, c := range p.Each {
+		sums = append(sums, c.Requests, c.Errors, c.Requests-c.Errors)
+	}
+	sums = append(sums, p.Requests-p.Errors)
+	if slices.ContainsFunc(sums, func(n float64) bool { return n < 0 || n > maxCounter }) {
+		return false
+	}
+	return !slices.ContainsFunc(p.Bounds, func(b Bound) bool { return !b.Past.Sound() })
+}
+
 // clone shares nothing with p.
 func (p Past) clone() Past {
-	p.Each = maps.Clone(p.Each)
+	p.Each, p.Figures = maps.Clone(p.Each), slices.Clone(p.Figures)
 	return p
 }
 

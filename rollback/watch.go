@@ -67,9 +67,18 @@ func NewWatch(triggers []Named) *Watch {
 func (w *Watch) Prepare(o Observation) {
 	for _, t := range w.judged {
 		if c, ok := t.judge.(Comparing); ok {
+			o.Answer = o.answerTo(t.name)
 			c.Prepare(o)
 		}
 	}
+}
+
+// answerTo is a new answer to a trigger's question; nil if there is none.
+func (o Observation) answerTo(trigger string) *Answer {
+	if a, ok := o.Answers[trigger]; ok {
+		return &a
+	}
+	return nil
 }
 
 // Past is what was learned of the previous colour, by trigger.
@@ -119,10 +128,7 @@ func (w *Watch) Observe(o Observation) Decision {
 	var fine, unknown []string
 	for i := range w.judged {
 		t := &w.judged[i]
-		o.Answer = nil
-		if a, ok := o.Answers[t.name]; ok {
-			o.Answer = &a
-		}
+		o.Answer = o.answerTo(t.name)
 		j := t.judge.Observe(o) // every one sees every observation, whatever the others say
 		switch j.Verdict {
 		case Bad:

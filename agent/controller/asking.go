@@ -54,8 +54,8 @@ func (j job) subject(colour deployment.Colour, version string) rollback.Subject 
 // followFigures asks a metrics service at every interval, and, if that is wanted,
 // until it has an answer, what was before the cutover.
 func (j job) followFigures(ctx context.Context, q rollback.FiguresOf, tell func(rollback.Answer)) {
-	ask := func(at time.Time, whom rollback.Subject) ([]measure.Value, error) {
-		filled, err := q.Query.Fill(whom.Filling())
+	ask := func(query measure.Query, at time.Time, whom rollback.Subject) ([]measure.Value, error) {
+		filled, err := query.Fill(whom.Filling())
 		if err != nil {
 			return nil, err
 		}
@@ -63,22 +63,79 @@ func (j job) followFigures(ctx context.Context, q rollback.FiguresOf, tell func(
 		defer cancel()
 		return j.l.t.c.cfg.Ask(ctx, filled, at)
 	}
+	past, asks := q.Query, q.Before
+	if h, ok := q.Query.(measure.Historic); ok && q.Baseline > 0 && j.d.Cutover != nil {
+		past, asks = h.Over(j.servedFor(q.Baseline, q.Interval), q.Interval), true
+	}
 	var before []measure.Value
 	beforeErr := rollback.ErrNoPrevious
 	if j.d.From.Valid() && j.d.Cutover != nil {
-		beforeErr = errors.New("it was not asked yet")
+		if beforeErr = errors.New("it was not asked yet"); !asks {
+			beforeErr = nil // who cannot be asked about the past was asked before the cutover
+		}
 	}
 	tick := time.NewTicker(q.Interval)
 	defer tick.Stop()
 	for {
-		if q.Before && beforeErr != nil && !errors.Is(beforeErr, rollback.ErrNoPrevious) {
-			before, beforeErr = ask(j.d.Cutover.Decided, j.subject(j.d.From, j.d.FromVersion))
+		if asks && beforeErr != nil && !errors.Is(beforeErr, rollback.ErrNoPrevious) {
+			before, beforeErr = ask(past, j.d.Cutover.Decided, j.subject(j.d.From, j.d.FromVersion))
 		}
-		values, err := ask(time.Time{}, j.subject(j.d.To, j.d.Candidate.Version))
+		values, err := ask(q.Query, time.Time{}, j.subject(j.d.To, j.d.Candidate.Version))
 		if ctx.Err() != nil {
 			return
 		}
 		tell(rollback.Answer{Values: values, Err: err, Before: before, BeforeErr: beforeErr})
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// servedFor is for how long before the cutover the previous colour had the traffic,
+// and most at most: what was before is not its own.
+func (j job) servedFor(most, least time.Duration) time.Duration {
+	if since := j.rec.Slots[j.d.From].Serves; !since.IsZero() {
+		return max(least, min(most, j.d.Cutover.Decided.Sub(since)))
+	}
+	return most
+}
+
+// askBefore asks, until the cutover, how figures fare that can only be asked about
+// the present. It says how many there are.
+func (j job) askBefore(ctx context.Context, beside *sync.WaitGroup, triggers []rollback.Named, out chan<- heard) (asked int) {
+	for _, t := range triggers {
+		a, ok := t.Trigger.(rollback.Asking)
+		if !ok {
+			continue
+		}
+		q, ok := a.Question().(rollback.FiguresOf)
+		if _, historic := q.Query.(measure.Historic); !ok || q.Baseline == 0 || historic {
+			continue
+		}
+		asked++
+		beside.Go(func() { j.followPast(ctx, t.Name, q, out) })
+	}
+	return asked
+}
+
+// followPast asks about the colour that serves, at every interval.
+func (j job) followPast(ctx context.Context, trigger string, q rollback.FiguresOf, out chan<- heard) {
+	tick := time.NewTicker(q.Interval)
+	defer tick.Stop()
+	for {
+		if filled, err := q.Query.Fill(j.subject(j.d.From, j.d.FromVersion).Filling()); err == nil {
+			asking, cancel := context.WithTimeout(ctx, q.Timeout)
+			values, err := j.l.t.c.cfg.Ask(asking, filled, time.Time{})
+			cancel()
+			if err == nil {
+				select {
+				case out <- heard{trigger, rollback.Answer{At: time.Now(), Values: values}}:
+				case <-ctx.Done():
+				}
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return

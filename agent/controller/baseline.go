@@ -12,14 +12,6 @@ import (
 	"github.com/tealdeploy/teal/rollback"
 )
 
-// lesson is what was learned, for one release, of the colour that serves before
-// it. It is not kept longer than the loop: a new leader begins with what the
-// previous colour's counters hold, and judges more slowly for that.
-type lesson struct {
-	release string
-	past    map[string]rollback.Past
-}
-
 // learning has the colour that serves looked at while run makes its successor
 // ready, so that the watch knows what to compare with.
 func learning(run func(job, context.Context)) func(job, context.Context) {
@@ -40,37 +32,53 @@ func (j job) learn(ctx context.Context) {
 	}
 	triggers := j.pol.Watch.Triggers
 	from := sources(triggers)
-	if len(from) == 0 {
+	answers := make(chan heard)
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	if asked := j.askBefore(ctx, &beside, triggers, answers); len(from) == 0 && asked == 0 {
 		return
 	}
 	w := rollback.NewWatch(triggers)
-	j.recall(w)
+	j.recall(w, triggers)
 	tick := time.NewTicker(j.pol.Watch.Interval)
 	defer tick.Stop()
+	look := true
+	var said map[string]rollback.Answer
 	for {
 		if v, _ := j.feed.now(); v.known {
 			o := rollback.Observation{Previous: v.of(j.d.From, j.rec.Route.Loose), Before: j.subject(j.d.From, j.d.FromVersion)}
-			o.PreviousScrapes = j.scrape(ctx, from, o.Previous)
+			if look {
+				o.PreviousScrapes = j.scrape(ctx, from, o.Previous)
+			}
 			o.At = time.Now()
 			if ctx.Err() != nil {
 				return
 			}
+			o.Answers, said = said, nil
 			w.Prepare(o)
-			j.l.lesson.Store(&lesson{j.d.ID, w.Past()})
+			j.l.lesson.Store(newLesson(j.d.ID, triggers, w.Past()))
 		}
+		look = false
 		select {
 		case <-ctx.Done():
 			return
+		case h := <-answers:
+			said = gathered(said, h)
 		case <-tick.C:
+			look = true
 		}
 	}
 }
 
-// recall gives a watch what was learned before it.
-func (j job) recall(w *rollback.Watch) {
+// recall gives a watch what was learned before it: by this agent, by the one that
+// led before it, or in the previous colour's own watch.
+func (j job) recall(w *rollback.Watch, triggers []rollback.Named) {
+	w.Recall(remembered(j.rec.Slots[j.d.From].Learned, triggers))
 	if l := j.l.lesson.Load(); l != nil && l.release == j.d.ID {
 		w.Recall(l.past)
+		return
 	}
+	w.Recall(remembered(j.d.Baseline, triggers))
 }
 
 // scrapePrevious reads each instance of the previous colour once after the

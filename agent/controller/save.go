@@ -24,6 +24,7 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 	steps := make([]deployment.Service, 0, len(events)) // as it was after each event
 	for _, ev := range events {
 		before := next
+		ev = l.taught(before, ev)
 		var err error
 		if next, _, err = deployment.Step(next, ev); err != nil {
 			return err

@@ -61,7 +61,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, within boun
 	defer cancel()
 	w := rollback.NewWatch(triggers)
 	w.Bound(within.patience)
-	j.recall(w)
+	j.recall(w, triggers)
 	guard := wayBack{job: j, beside: &beside}
 	began := time.Now()
 	over := time.NewTimer(time.Until(end))
@@ -95,7 +95,7 @@ func (j job) observe(ctx context.Context, triggers []rollback.Named, within boun
 				ended = time.Now()
 				verdict.Reason = fmt.Sprintf("early, for all was well for %s and over %.0f requests: %s", within.early.After, n, verdict.Reason)
 			}
-			if !ended.IsZero() && j.mayEnd(w, verdict, good, time.Since(began), time.Since(ended), &asked) {
+			if !ended.IsZero() && j.mayEnd(w, triggers, verdict, good, time.Since(began), time.Since(ended), &asked) {
 				return
 			}
 		}
@@ -147,7 +147,7 @@ const doubtAtMost = 2 * time.Minute
 // a trigger that never had enough to go by, or one that saw what speaks against
 // the version. Unknown is not a pass, and while a person is asked the watch goes
 // on.
-func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deployment.Kind, watched, over time.Duration, said *told) bool {
+func (j job) mayEnd(w *rollback.Watch, triggers []rollback.Named, verdict rollback.Decision, good deployment.Kind, watched, over time.Duration, said *told) bool {
 	if j.now().Blocked() != nil {
 		return false
 	}
@@ -169,7 +169,8 @@ func (j job) mayEnd(w *rollback.Watch, verdict rollback.Decision, good deploymen
 		j.doubts(verdict, good, over, said)
 		return false
 	}
-	j.say(deployment.Event{Kind: good, Reason: verdict.Reason, Figures: figures(verdict.Figures)})
+	j.say(deployment.Event{Kind: good, Reason: verdict.Reason, Figures: figures(verdict.Figures),
+		Learned: newLesson(j.d.ID, triggers, w.Learned()).text})
 	return true
 }
 

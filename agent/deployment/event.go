@@ -1,6 +1,9 @@
 package deployment
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Kind is what happened.
 type Kind string
@@ -92,4 +95,7 @@ type Event struct {
 	Force     bool   // Switch: an operator overrides proof and health
 	Source    string // MarkSeen
 	Digest    string // Routed, RoutedBack: of the routes as written
+
+	Baseline json.RawMessage // any before the cutover: see Deployment.Baseline
+	Learned  json.RawMessage // WatchPass: see Slot.Learned
 }

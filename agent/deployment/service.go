@@ -149,6 +149,11 @@ type Slot struct {
 	// Scaled is set once the retired colour was scaled to zero: the job is
 	// there, its instances are not.
 	Scaled bool `json:"scaled,omitempty"`
+	// Serves is since when it has had the traffic, if that is known.
+	Serves time.Time `json:"serves,omitzero"`
+	// Learned is what its own watch found out of how it usually fares, for that of
+	// its successor to compare with. Whoever judges knows its form; it is bounded.
+	Learned json.RawMessage `json:"learned,omitempty"`
 }
 
 // Route is what is needed to move or give back a service's traffic.
@@ -259,6 +264,10 @@ type Deployment struct {
 	// Weakened says why the way back is not as strong as it was; empty when
 	// it is whole.
 	Weakened string `json:"weakened,omitempty"`
+
+	// Baseline is what was learned of the previous colour before the cutover, so
+	// that a watch that begins anew knows it too. As Slot.Learned; gone at the end.
+	Baseline json.RawMessage `json:"baseline,omitempty"`
 
 	Cutover  *Move `json:"cutover,omitempty"`
 	Rollback *Move `json:"rollback,omitempty"`

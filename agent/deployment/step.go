@@ -1,6 +1,7 @@
 package deployment
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -190,6 +191,9 @@ func (s Service) Blocked() *Flag {
 // leave records what an event proves about the state it ends.
 func leave(s *Service, ev Event) {
 	d := s.Deployment
+	if len(ev.Baseline) > 0 {
+		d.Baseline = ev.Baseline
+	}
 	if word, ok := verdicts[ev.Kind]; ok {
 		d.judge(word, ev)
 	}
@@ -217,12 +221,14 @@ func leave(s *Service, ev Event) {
 		}
 	case Force:
 		d.Forced = &Flag{By: ev.By, Reason: ev.Reason, At: ev.At}
+	case WatchPass:
+		s.learn(d.To, ev.Learned)
 	case Routed:
-		s.Active = d.To
+		s.serve(d.To, ev)
 		s.Route.Digest = ev.Digest
 		d.Cutover = made(d.Cutover, d.To, ev)
 	case RoutedBack:
-		s.Active = d.From
+		s.serve(d.From, ev)
 		s.Route.Digest = ev.Digest
 		d.Rollback = made(d.Rollback, d.From, ev)
 	case Retired:
@@ -282,6 +288,25 @@ func (s *Service) put(c Colour, slot Slot) {
 	s.Slots[c] = slot
 }
 
+// serve notes that a colour has the traffic, and since when.
+func (s *Service) serve(c Colour, ev Event) {
+	s.Active = c
+	if slot, ok := s.Slots[c]; ok {
+		if slot.Serves = ev.Written; ev.Written.IsZero() {
+			slot.Serves = ev.At
+		}
+		s.Slots[c] = slot
+	}
+}
+
+// learn keeps what was learned of a colour in its watch.
+func (s *Service) learn(c Colour, what json.RawMessage) {
+	if slot, ok := s.Slots[c]; ok && len(what) > 0 {
+		slot.Learned = what
+		s.Slots[c] = slot
+	}
+}
+
 // finish puts an ended deployment's slot and hold in order.
 func (s *Service) finish(d *Deployment, ev Event) {
 	if slot, ok := s.Slots[d.To]; ok && d.Slotted && d.Outcome != Succeeded {
@@ -295,7 +320,7 @@ func (s *Service) finish(d *Deployment, ev Event) {
 		s.Slots[d.To] = slot
 	}
 	s.settleHold()
-	d.Weakened = ""
+	d.Weakened, d.Baseline = "", nil
 	s.Finished = append([]string{d.ID}, s.Finished...)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Query is what is asked: a Prometheus or a Document.
@@ -16,6 +17,13 @@ type Query interface {
 	Fill(Filling) (Query, error)
 	// Target is who is asked, for messages.
 	Target() string
+}
+
+// Historic is a Query of somebody who knows the past too.
+type Historic interface {
+	Query
+	// Over asks for all that was so far back, at a distance of step.
+	Over(length, step time.Duration) Query
 }
 
 // Filling tells what a placeholder stands for. What is not known is an error: a

@@ -137,7 +137,7 @@ func decoded(t *testing.T, kind, text string) (any, hcl.Diagnostics) {
 		q.Declare(d)
 		l.Declare(d)
 		d.Decode(file.Body)
-		l.Validate(d, "")
+		l.Validate(d)
 		q.Validate(d)
 		return q, d.Diagnostics()
 	}
@@ -145,7 +145,7 @@ func decoded(t *testing.T, kind, text string) (any, hcl.Diagnostics) {
 	q.Declare(d)
 	l.Declare(d)
 	d.Decode(file.Body)
-	l.Validate(d, "")
+	l.Validate(d)
 	q.Validate(d)
 	return q, d.Diagnostics()
 }

@@ -61,6 +61,12 @@ func (p Prometheus) Fill(f Filling) (Query, error) {
 	return p, nil
 }
 
+// Over implements Historic.
+func (p Prometheus) Over(length, step time.Duration) Query {
+	p.Range, p.Step = length, step
+	return p
+}
+
 // quoted escapes what would end a string of PromQL.
 func quoted(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, `'`, `\'`, "\n", `\n`).Replace(s)

@@ -32,6 +32,7 @@ type Cell struct {
 type contestant struct {
 	name  string
 	begin func() method
+	ask   func() answering // in scenarios that are about figures
 }
 
 // The names of Teal's defaults.
@@ -41,15 +42,18 @@ const (
 )
 
 func contestants(s Scenario) ([]contestant, error) {
-	if s.greenTook != nil {
+	switch {
+	case s.greenTook != nil:
 		return byLatency()
+	case s.gauge != nil:
+		return byFigure()
 	}
 	out := []contestant{
-		{"script: 5 % every 30 s", func() method { return &loop{every: 30, times: 1, limit: 0.05} }},
-		{"1.5 × baseline every 30 s", func() method { return &ratio{every: 30, times: 1.5} }},
-		{"5 %, 3 in a row, 60 s", func() method { return &loop{every: 60, times: 3, limit: 0.05} }},
-		{"5 %, 3 in a row, 10 s", func() method { return &loop{every: 10, times: 3, limit: 0.05} }},
-		{"Mann-Whitney at 98 %", func() method { return &mannWhitney{} }},
+		{name: "script: 5 % every 30 s", begin: func() method { return &loop{every: 30, times: 1, limit: 0.05} }},
+		{name: "1.5 × baseline every 30 s", begin: func() method { return &ratio{every: 30, times: 1.5} }},
+		{name: "5 %, 3 in a row, 60 s", begin: func() method { return &loop{every: 60, times: 3, limit: 0.05} }},
+		{name: "5 %, 3 in a row, 10 s", begin: func() method { return &loop{every: 10, times: 3, limit: 0.05} }},
+		{name: "Mann-Whitney at 98 %", begin: func() method { return &mannWhitney{} }},
 	}
 	for _, t := range []struct {
 		name, body string
@@ -74,9 +78,9 @@ func contestants(s Scenario) ([]contestant, error) {
 // byLatency are the methods that judge how long requests take.
 func byLatency() ([]contestant, error) {
 	out := []contestant{
-		{"p99 above 0.5 s, 30 s", func() method { return &slower{every: 30, inARow: 1, limit: 0.5} }},
-		{"p99 1.5 × baseline, 30 s", func() method { return &slower{every: 30, inARow: 1, times: 1.5} }},
-		{"p99 1.5 ×, 3 in a row, 10 s", func() method { return &slower{every: 10, inARow: 3, times: 1.5} }},
+		{name: "p99 above 0.5 s, 30 s", begin: func() method { return &slower{every: 30, inARow: 1, limit: 0.5} }},
+		{name: "p99 1.5 × baseline, 30 s", begin: func() method { return &slower{every: 30, inARow: 1, times: 1.5} }},
+		{name: "p99 1.5 ×, 3 in a row, 10 s", begin: func() method { return &slower{every: 10, inARow: 3, times: 1.5} }},
 	}
 	for _, t := range []struct {
 		name, body string
@@ -99,7 +103,7 @@ func byLatency() ([]contestant, error) {
 // product is Teal's own watch with one trigger.
 func product(name, kind, body string, prepared, watched bool) (contestant, error) {
 	triggers, err := declared(kind, body)
-	return contestant{name, func() method {
+	return contestant{name: name, begin: func() method {
 		t := &teal{watch: rollback.NewWatch(triggers), prepared: prepared}
 		if watched {
 			t.triggers = triggers
@@ -175,6 +179,9 @@ var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // once lets every method watch the same release, and tells the second after
 // the cutover at which each took it back.
 func once(s Scenario, list []contestant, random *rand.Rand) []int {
+	if s.gauge != nil {
+		return questioned(s, list, random)
+	}
 	t := traffic{Scenario: s, random: random, count: make([]tally, s.instances)}
 	blue, green := colour("blue", s.instances), colour("green", s.instances)
 	methods := make([]method, len(list))

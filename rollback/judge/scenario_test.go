@@ -34,6 +34,10 @@ type Scenario struct {
 	// nothing is known.
 	blueTook  took
 	greenTook func(second, instance int) took
+
+	// gauge is what a metrics service says, in the scenarios that are about that
+	// alone.
+	gauge gauge
 }
 
 // gusts are troubles that pass: every so many seconds, on average, something
@@ -104,7 +108,7 @@ func Scenarios() []Scenario {
 		healthy("steady", 0.001), healthy("steady at 3 %", 0.03), bursty, rare, sparse, day, zero, away, flaky,
 		regression("0.1 → 0.5 %", 0.001, 0.005), regression("1 → 2 %", 0.01, 0.02), regression("0 → 5 %", 0, 0.05),
 		regression("100 % errors", 0.001, 1), leak, broken, quiet, more,
-	}, latencies()...)
+	}, append(latencies(), gauges()...)...)
 }
 
 // traffic makes up a scenario's requests, second by second.

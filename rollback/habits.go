@@ -1,0 +1,116 @@
+package rollback
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/tealdeploy/teal/agent/measure"
+)
+
+// habitJudge follows one watch for a trigger that compares a figure with what it
+// was before the cutover, in sequence.
+type habitJudge struct {
+	Figures
+	old      []float64 // what was answered before the cutover
+	habit    habit
+	why      string // there is no habit to compare with; empty before that is known
+	known    bool
+	evidence evidence
+	answers  float64
+	last     Judgement // of the newest answer
+}
+
+// Prepare implements Comparing: it takes what is answered while the previous
+// colour serves.
+func (j *habitJudge) Prepare(o Observation) {
+	if a := o.Answer; a != nil && a.Err == nil && len(a.Values) == 1 { // what is not there is no part of the baseline
+		j.old = append(j.old, a.Values[0].Number)
+		j.old = j.old[max(0, len(j.old)-maxFigures):]
+	}
+}
+
+// Past implements Comparing.
+func (j *habitJudge) Past() Past { return Past{Figures: slices.Clone(j.old)} }
+
+// Recall implements Comparing.
+func (j *habitJudge) Recall(p Past) { j.old = slices.Clone(p.Figures) }
+
+// Observe implements Judge. An answer is looked at once, and is good until the
+// next one.
+func (j *habitJudge) Observe(o Observation) Judgement {
+	if o.Answer != nil {
+		j.last = j.judge(*o.Answer)
+	}
+	if j.last.Reason == "" {
+		return Judgement{Reason: "nobody was asked yet"}
+	}
+	return j.last
+}
+
+func (j *habitJudge) judge(a Answer) Judgement {
+	switch {
+	case a.Err != nil:
+		return Judgement{Reason: a.Err.Error()}
+	case errors.Is(a.BeforeErr, ErrNoPrevious):
+		return Judgement{Verdict: Fine, Reason: noPrevious}
+	case a.BeforeErr != nil:
+		return Judgement{Reason: fmt.Sprintf("what it was before the cutover is not known: %s", a.BeforeErr)}
+	}
+	if !j.known {
+		j.learn(a.Before)
+	}
+	if j.why != "" {
+		return Judgement{Reason: j.why + "; above, below and ratio need no such baseline", Figures: map[string]float64{"baseline_figures": float64(j.habit.figures)}}
+	}
+	if len(a.Values) > 1 {
+		return Judgement{Reason: fmt.Sprintf("the answer holds %d series, and one figure is compared in sequence; aggregate them in the query", len(a.Values))}
+	}
+	if len(a.Values) == 0 || a.Values[0].Number-a.Values[0].Number != 0 { // none, NaN or infinite
+		found := j.Limits.Judge(a.Values)
+		return Judgement{Verdict: verdicts[found.Verdict], Reason: found.Reason, Figures: found.Figures}
+	}
+	value, beyond := a.Values[0].Number, 0.0
+	if j.habit.broken(value) {
+		beyond = 1
+	}
+	j.answers++
+	j.evidence.add(1, beyond, j.habit.most, j.habit.spread)
+	return j.weigh(value)
+}
+
+// learn draws the line, once: what was counted against one says nothing of another.
+func (j *habitJudge) learn(before []measure.Value) {
+	names := map[string]bool{}
+	for _, v := range before {
+		names[v.Name] = true
+		j.old = append(j.old, v.Number)
+	}
+	j.known = true
+	if len(names) > 1 {
+		j.why = fmt.Sprintf("before the cutover the answer held %d series, and one figure is compared in sequence; aggregate them in the query", len(names))
+		return
+	}
+	j.habit, j.why = habitOf(j.old, j.Worse, j.Tolerance)
+	j.old = nil
+}
+
+// weigh says what all answers come to.
+func (j *habitJudge) weigh(value float64) Judgement {
+	weight, h := j.evidence.log(), j.habit
+	odds := math.Exp(min(weight, math.Log(1e12)))
+	out := Judgement{Doubt: weight >= misgiving, Figures: map[string]float64{
+		"value": value, "limit": h.line, "baseline_figures": float64(h.figures), "baseline_beyond": h.share, "spread": h.spread,
+		"answers": j.answers, "evidence": odds, "proof": math.Exp(proof),
+	}}
+	switch {
+	case weight >= proof:
+		out.Verdict = Bad
+	case weight < doubt && j.answers >= fewestAnswers:
+		out.Verdict = Fine
+	}
+	out.Reason = fmt.Sprintf("it is %s; before the cutover %s of %d figures were %s than %s, and evidence that more are %s than %s now is %.3g (%.0f is proof)",
+		short(value), percent(h.share), h.figures, j.Worse, short(h.limit), j.Worse, short(h.line), odds, math.Exp(proof))
+	return out
+}

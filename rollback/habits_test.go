@@ -1,0 +1,153 @@
+package rollback_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/rollback"
+)
+
+// heard is one figure, with those from before the cutover.
+func heard(now float64, before []float64) *rollback.Answer {
+	a := figures(now)
+	a.Before = figures(before...).Values
+	return a
+}
+
+// noisy are so many figures around 100.
+func noisy(n int) []float64 {
+	r := rand.New(rand.NewPCG(7, 9))
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = 100 + 10*r.NormFloat64()
+	}
+	return out
+}
+
+const worse = refunds + "worse = \"higher\""
+
+// until is how many answers it takes to be bad; -1 if it does not happen.
+func (a *asked) until(most int, next func(i int) *rollback.Answer) int {
+	for i := range most {
+		if a.hears(next(i)); a.got.Verdict == bad {
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// A figure that moves as it did is fine, for as long as one looks; one that stays
+// where it seldom was is taken back, whichever way is worse; the other way is not.
+func TestFigureInSequence(t *testing.T) {
+	old := noisy(700)
+	for direction, body := range map[float64]string{1: worse, -1: refunds + "worse = \"lower\""} {
+		a := newAsked(t, "prometheus", body)
+		if took := a.until(700, func(i int) *rollback.Answer { return heard(old[(i*37)%700], old) }); took >= 0 {
+			t.Errorf("%v: the same was bad after %d answers: %s", direction, took, a.got.Reason)
+		}
+		a.want(fine, "before the cutover 10 % of 700 figures were")
+		if took := a.until(60, func(int) *rollback.Answer { return heard(100+direction*60, old) }); took < 3 || took > 30 {
+			t.Errorf("%v: far beyond took %d answers: %s", direction, took, a.got.Reason)
+		}
+		a = newAsked(t, "prometheus", body)
+		if took := a.until(500, func(int) *rollback.Answer { return heard(100-direction*60, old) }); took >= 0 {
+			t.Errorf("%v: better was bad after %d answers", direction, took)
+		}
+	}
+}
+
+// Neighbours that resemble each other are not so many witnesses.
+func TestFiguresThatResembleEachOther(t *testing.T) {
+	old, slow := noisy(700), make([]float64, 700)
+	for i := range slow {
+		for k := range 7 {
+			slow[i] += old[(i+k)%700] / 7
+		}
+	}
+	alone := newAsked(t, "prometheus", worse).until(200, func(int) *rollback.Answer { return heard(200, old) })
+	alike := newAsked(t, "prometheus", worse).until(200, func(int) *rollback.Answer { return heard(200, slow) })
+	if alone < 0 || alike < 2*alone {
+		t.Errorf("independent ones took %d answers, means of seven %d", alone, alike)
+	}
+	one := make([]float64, 700) // of six hours' rise and fall, with little noise
+	for i := range one {
+		one[i] = 1000*math.Sin(float64(i)/223) + old[i]/5
+	}
+	a := newAsked(t, "prometheus", worse)
+	if took := a.until(100, func(int) *rollback.Answer { return heard(1e6, one) }); took >= 0 {
+		t.Errorf("a wandering figure was taken for a habit: bad after %d answers", took)
+	}
+	a.want(unknown, "too few stand out to tell what is unusual: they went beyond")
+}
+
+// Where nobody can know what is usual, nobody says that something is not.
+func TestFigureWithoutHabits(t *testing.T) {
+	constant := make([]float64, 700)
+	for _, c := range []struct {
+		before []float64
+		says   string
+	}{
+		{nil, "only 0 figures are known from before the cutover, and 50 are needed; above, below and ratio need no such baseline"},
+		{noisy(49), "only 49 figures are known"},
+		{append(noisy(49), math.NaN(), math.Inf(1)), "only 49 figures are known"},
+		{constant, "of 700 figures from before the cutover too few stand out to tell what is unusual: they went beyond 0 0 times, and 5 are needed"},
+	} {
+		newAsked(t, "prometheus", worse).hears(heard(1e9, c.before)).want(unknown, c.says)
+	}
+	// What the tolerance allows is no worse.
+	old := noisy(700)
+	a := newAsked(t, "prometheus", worse+"\ntolerance = 2")
+	if took := a.until(300, func(int) *rollback.Answer { return heard(300, old) }); took >= 0 {
+		t.Errorf("three times as much is allowed, and was bad after %d answers", took)
+	}
+	first := figures(1e9)
+	first.BeforeErr = rollback.ErrNoPrevious
+	newAsked(t, "prometheus", worse).hears(first).want(fine, "there is no previous colour to compare with")
+	first.BeforeErr = errors.New("away")
+	newAsked(t, "prometheus", worse).hears(first).want(unknown, "what it was before the cutover is not known: away")
+}
+
+// An answer that is none says nothing, and one of several figures cannot be judged.
+func TestFigureThatIsNone(t *testing.T) {
+	old := noisy(700)
+	a := newAsked(t, "prometheus", worse).hears(nil).want(unknown, "nobody was asked yet")
+	none := func(why error, now ...float64) *rollback.Answer {
+		b := figures(now...)
+		b.Before, b.Err = figures(old...).Values, why
+		return b
+	}
+	for i := range 200 {
+		a.hears([]*rollback.Answer{none(nil), none(nil, math.NaN()), none(nil, math.Inf(1)), none(errors.New("away")), none(nil, 1e9, 1e9)}[i%5])
+		if a.got.Verdict != unknown {
+			t.Fatalf("%s: %s", a.got.Verdict, a.got.Reason)
+		}
+	}
+	a.want(unknown, "the answer holds 2 series, and one figure is compared in sequence")
+	// The worst of several was not one figure before, either.
+	b := figures(100)
+	for i, v := range old {
+		b.Before = append(b.Before, measure.Value{Name: fmt.Sprint(i % 2), Number: v})
+	}
+	newAsked(t, "prometheus", worse).hears(b).want(unknown, "before the cutover the answer held 2 series")
+}
+
+// Who cannot be asked about the past is asked before the cutover, and what was
+// learned outlives the watch that learned it.
+func TestFigureLearnedBefore(t *testing.T) {
+	const body = "url = \"http://x\"\npath = \"a\"\nworse = \"higher\""
+	learn := newAsked(t, "http-json", body)
+	for _, v := range noisy(100) {
+		learn.watch.Prepare(rollback.Observation{At: learn.at, Answers: map[string]rollback.Answer{"x": *figures(v)}})
+	}
+	learn.watch.Prepare(rollback.Observation{At: learn.at, Answers: map[string]rollback.Answer{"x": {Err: errors.New("away")}, "y": *figures(1)}})
+	a := newAsked(t, "http-json", body)
+	a.watch.Recall(learn.watch.Past())
+	if took := a.until(100, func(int) *rollback.Answer { return figures(500) }); took < 3 || took > 60 {
+		t.Errorf("took %d answers: %s", took, a.got.Reason)
+	}
+	a.want(bad, "of 100 figures were higher than")
+}
