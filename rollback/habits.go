@@ -110,7 +110,11 @@ func (j *habitJudge) weigh(value float64) Judgement {
 	case weight < doubt && j.answers >= fewestAnswers:
 		out.Verdict = Fine
 	}
-	out.Reason = fmt.Sprintf("it is %s; before the cutover %s of %d figures were %s than %s, and evidence that more are %s than %s now is %.3g (%.0f is proof)",
-		short(value), percent(h.share), h.figures, j.Worse, short(h.limit), j.Worse, short(h.line), odds, math.Exp(proof))
+	few := ""
+	if out.Verdict == Unknown && j.answers < fewestAnswers {
+		few = fmt.Sprintf("too few answers (%.0f of %d): ", j.answers, fewestAnswers)
+	}
+	out.Reason = fmt.Sprintf("%sit is %s; before the cutover %s of %d figures were %s than %s, and evidence that more are %s than %s now is %.3g (%.0f is proof)",
+		few, short(value), percent(h.share), h.figures, j.Worse, short(h.limit), j.Worse, short(h.line), odds, math.Exp(proof))
 	return out
 }

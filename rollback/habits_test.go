@@ -46,6 +46,9 @@ func TestFigureInSequence(t *testing.T) {
 	old := noisy(700)
 	for direction, body := range map[float64]string{1: worse, -1: refunds + "worse = \"lower\""} {
 		a := newAsked(t, "prometheus", body)
+		for i := range 4 {
+			a.hears(heard(100, old)).want(unknown, fmt.Sprintf("too few answers (%d of 5)", i+1))
+		}
 		if took := a.until(700, func(i int) *rollback.Answer { return heard(old[(i*37)%700], old) }); took >= 0 {
 			t.Errorf("%v: the same was bad after %d answers: %s", direction, took, a.got.Reason)
 		}

@@ -73,18 +73,21 @@ func (c *standings) read(s Scrape, now time.Time, counts func(labels map[string]
 	family := c.these(s)
 	list := make([]Series, 0, len(family)) // in the scrape's order, so that sums are the same every time
 	keys := make([]string, 0, len(family))
-	seen := make(map[string]bool, len(family))
+	all := make([]string, 0, len(family))
 	for _, series := range family {
 		key := identity(series.Labels)
-		if seen[key] {
-			return nil, false, fmt.Errorf("%s%s is there twice", c.metric, key)
-		}
-		seen[key] = true
+		all = append(all, key)
 		if v := series.Value; math.IsNaN(v) || v < 0 || v > maxCounter {
 			return nil, false, fmt.Errorf("%s%s is %v, which is no count", c.metric, key, v)
 		}
 		if counts(series.Labels) {
 			list, keys = append(list, series), append(keys, key)
+		}
+	}
+	slices.Sort(all)
+	for i := range all[min(1, len(all)):] {
+		if all[i] == all[i+1] {
+			return nil, false, fmt.Errorf("%s%s is there twice", c.metric, all[i])
 		}
 	}
 

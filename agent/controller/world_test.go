@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,8 @@ type world struct {
 	// figures are what a metrics service says to a query, filled in; without an
 	// entry it is away.
 	figures map[string]float64
+	jitters int             // how often a figure moved
+	ranges  []time.Duration // how far back it was asked
 	// scalesDown says that a test makes a colour smaller on purpose.
 	scalesDown bool
 	// scaled puts an autoscaler's block into every jobspec.
@@ -255,7 +258,18 @@ func (w *world) Scrape(_ context.Context, _ rollback.ScrapeSource, _ []string, i
 func (w *world) answer(_ context.Context, q measure.Query, at time.Time) ([]measure.Value, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	query := q.(measure.Prometheus).Query
+	if d, ok := q.(measure.Document); ok {
+		if n, ok := w.figures[d.Path]; ok {
+			return []measure.Value{{Number: w.jitter(n)}}, nil
+		}
+		return nil, nil
+	}
+	p := q.(measure.Prometheus)
+	query := p.Query
+	if p.Range > 0 {
+		query += " over time"
+		w.ranges = append(w.ranges, p.Range)
+	}
 	if !at.IsZero() {
 		query += " at the cutover"
 	}
@@ -263,7 +277,20 @@ func (w *world) answer(_ context.Context, q measure.Query, at time.Time) ([]meas
 	if !ok {
 		return nil, fmt.Errorf("Prometheus at nowhere: connection refused")
 	}
-	return []measure.Value{{Number: n}}, nil
+	if p.Range == 0 {
+		return []measure.Value{{Number: n}}, nil
+	}
+	var out []measure.Value
+	for range p.Range/p.Step + 1 {
+		out = append(out, measure.Value{Number: w.jitter(n)})
+	}
+	return out, nil
+}
+
+// jitter makes a figure move by a tenth.
+func (w *world) jitter(n float64) float64 {
+	w.jitters++
+	return n * (1 + 0.1*math.Sin(float64(w.jitters*w.jitters)))
 }
 
 // says makes a metrics service answer.

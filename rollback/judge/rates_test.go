@@ -5,6 +5,7 @@ package judge_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"math"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"testing"
 )
@@ -31,22 +33,33 @@ func TestErrorRates(t *testing.T) {
 		return
 	}
 	chosen := regexp.MustCompile(*only)
+	debug.SetGCPercent(800) // little is kept, and much is thrown away
 	var cells []Cell
 	for _, s := range Scenarios() {
 		if chosen.MatchString(s.Name) {
 			cells = append(cells, put(t, s, *runs)...)
+			if err := errors.Join(Table(os.Stdout, cells[len(cells)-methods(cells):]), save(cells)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
-	if err := Table(os.Stdout, cells); err != nil {
-		t.Fatal(err)
+}
+
+// methods is how many were put to the last scenario.
+func methods(cells []Cell) (n int) {
+	for n < len(cells) && cells[len(cells)-1-n].Scenario == cells[len(cells)-1].Scenario {
+		n++
 	}
+	return n
+}
+
+// save writes the figures so far: all of them take their time.
+func save(cells []Cell) error {
 	text, err := json.MarshalIndent(map[string]any{"seed": *seed, "runs": *runs, "watch_s": watch, "judge": cells}, "", "  ")
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := os.WriteFile(*out, append(text, '\n'), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	return os.WriteFile(*out, append(text, '\n'), 0o644)
 }
 
 // put puts the methods of these names, or all, to a scenario.
