@@ -1,8 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,4 +66,61 @@ func (s *stage) judged(d deployment.Deployment, trigger, words string) {
 		}
 	}
 	s.t.Errorf("trigger %s does not say %q in:\n%s", trigger, words, evidence(d))
+}
+
+// A figure of a Prometheus is compared with how it moved before the cutover: while
+// it moves as it did nothing is taken back, and what is slower is, though nobody has
+// said which figure is too much.
+func TestPrometheusInSequence(t *testing.T) {
+	s := open(t, "prom-seq")
+	url := s.asks("prom-seq")
+	s.agent("a")
+	v := world.Service{Name: "prom-seq", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 100})
+	for range 4 { // two minutes of habits
+		c.answers(v.Version, 3000)
+	}
+
+	const took = `sum(rate(http_request_duration_seconds_%s{service=\"{service}\",colour=\"{colour}\"}[1500ms]))`
+	query := strings.ReplaceAll(took, "%s", "sum") + " / " + strings.ReplaceAll(took, "%s", "count")
+	v.Version, v.Fault, v.After, v.Watch, v.KeepFailed = "2.0.0", "slow:0.4", 1000, 5*time.Minute, time.Hour
+	v.Triggers = "trigger \"prometheus\" \"took\" {\n" + url + "\nquery = \"" + query + "\"\nworse = \"higher\"\ninterval = \"1s\"\n}"
+	s.write(v)
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger took: it is", "figures were higher than", "(250 is proof)")
+	if served := d.Rollback.Detected.Sub(d.Cutover.Written); served < 10*time.Second {
+		t.Errorf("taken back %s after the cutover, and for ten seconds all was well: %s", served, d.Reason)
+	}
+	c.serves(d.From)
+	c.unharmed()
+}
+
+// A service that knows only the present is asked before the cutover.
+func TestHTTPJSONInSequence(t *testing.T) {
+	var times atomic.Value
+	times.Store(1.0)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `{"orders": %v}`, times.Load().(float64)*(50+5*rand.NormFloat64()))
+	}))
+	t.Cleanup(server.Close)
+	s := open(t, "json-seq")
+	s.agent("a")
+	v := world.Service{Name: "json-seq", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 50})
+	v.Version, v.HealthyFor, v.Watch, v.KeepFailed = "2.0.0", 20*time.Second, 6*time.Second, time.Hour
+	v.Triggers = fmt.Sprintf("trigger \"http-json\" \"orders\" {\nurl = \"%s/of/{version}\"\npath = \"orders\"\nworse = \"lower\"\ninterval = \"200ms\"\n}", server.URL)
+	s.write(v)
+	s.judged(s.ends(v.Name, v.Version, deployment.Succeeded), "orders", "figures were lower than")
+	c.answers(v.Version, 50)
+
+	v.Version, v.Watch = "3.0.0", 5*time.Minute
+	s.write(v)
+	c.serves(s.comes(v.Name, v.Version, deployment.Watching).To)
+	times.Store(0.4)
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger orders: it is", "figures were lower than", "(250 is proof)")
+	c.serves(d.From)
+	c.unharmed()
 }
