@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math"
-	"slices"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -23,21 +21,9 @@ const (
 	faultLaunch = 10 * time.Second
 )
 
-// recovered is how long callers suffer from a fault: from its injection to the
-// last bad answer.
-type recovered struct {
-	Samples  int     `json:"samples"`
-	P50      float64 `json:"p50_ms"`
-	P95      float64 `json:"p95_ms"`
-	Decided  float64 `json:"decided_p50_ms"` // from the injection to the decision
-	Fault    string  `json:"fault"`
-	Rate     int     `json:"requests_s"`
-	Interval float64 `json:"interval_ms"`
-}
-
 // faults lets a version that serves turn bad, again and again, under load.
-func (b *bench) faults(ctx context.Context, n int) (recovered, error) {
-	out := recovered{Samples: n, Fault: fault, Rate: faultRate, Interval: float64(faultLook.Milliseconds())}
+func (b *bench) faults(ctx context.Context, n int) (world.Recovery, error) {
+	out := world.Recovery{Fault: fault, Rate: faultRate, Interval: float64(faultLook.Milliseconds())}
 	if n == 0 {
 		return out, nil
 	}
@@ -54,19 +40,16 @@ func (b *bench) faults(ctx context.Context, n int) (recovered, error) {
 	if err := t.Begin(ctx); err != nil {
 		return out, err
 	}
-	var suffered, decided []float64
 	for i := range n {
 		took, until, err := s.turnsBad(ctx, t)
 		if err != nil {
 			return out, fmt.Errorf("fault %d: %w", i+1, err)
 		}
-		suffered = append(suffered, took.Seconds()*1000)
-		decided = append(decided, until.Seconds()*1000)
+		out.Add(took, until)
 		if (i+1)%10 == 0 {
 			fmt.Fprintf(b.log, "%d of %d faults\n", i+1, n)
 		}
 	}
-	out.P50, out.P95, out.Decided = at(suffered, .5), at(suffered, .95), at(decided, .5)
 	return out, t.EndLoad()
 }
 
@@ -109,10 +92,4 @@ func (s *subject) turnsBad(ctx context.Context, t *world.Traffic) (suffered, dec
 		return 0, 0, fmt.Errorf("no fault was seen, or nothing was taken back: %s %s", d.Outcome, d.Reason)
 	}
 	return last.Sub(injected), d.Rollback.Decided.Sub(injected), nil
-}
-
-// at is a quantile of milliseconds.
-func at(ms []float64, q float64) float64 {
-	sorted := slices.Sorted(slices.Values(ms))
-	return round(sorted[max(0, int(math.Ceil(q*float64(len(sorted))))-1)])
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/tealdeploy/teal/testbed/load"
+	"github.com/tealdeploy/teal/testbed/world"
 )
 
 // figure is what became of one kind's samples.
@@ -25,16 +26,16 @@ type figure struct {
 
 // report is build/bench.json.
 type report struct {
-	Floor          figure    `json:"floor"`
-	Cutover        figure    `json:"cutover"`
-	KVCutover      figure    `json:"kv_cutover"`
-	Rollback       figure    `json:"rollback"`
-	HealthRollback figure    `json:"health_rollback"`
-	UnderLoad      underLoad `json:"under_load"`
-	Recovered      recovered `json:"fault_to_recovered"`
-	Consul         string    `json:"consul"`
-	Nomad          string    `json:"nomad"`
-	Machine        string    `json:"machine"`
+	Floor          figure         `json:"floor"`
+	Cutover        figure         `json:"cutover"`
+	KVCutover      figure         `json:"kv_cutover"`
+	Rollback       figure         `json:"rollback"`
+	HealthRollback figure         `json:"health_rollback"`
+	UnderLoad      underLoad      `json:"under_load"`
+	Recovered      world.Recovery `json:"fault_to_recovered"`
+	Consul         string         `json:"consul"`
+	Nomad          string         `json:"nomad"`
+	Machine        string         `json:"machine"`
 
 	detail string // of lost requests
 }
@@ -52,7 +53,7 @@ const (
 	goalP99 = 1.2
 )
 
-func (b *bench) report(n load.Count, cutovers int, after recovered) report {
+func (b *bench) report(n load.Count, cutovers int, after world.Recovery) report {
 	floor := summed(b.figures["floor"])
 	against := func(kind string) figure {
 		f := summed(b.figures[kind])

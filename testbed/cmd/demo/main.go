@@ -21,10 +21,11 @@ func main() {
 	out := flag.String("o", "build/demo.json", "`file` for the figures")
 	keep := flag.Bool("keep", false, "leave everything running until interrupted")
 	rate := flag.Int("rate", 250, "requests a second")
+	faults := flag.Int("faults", 3, "releases that turn bad, at least one")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, *out, *rate, *keep)
+	err := run(ctx, *out, *rate, max(1, *faults), *keep)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "\ndemo:", err)
@@ -32,12 +33,12 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out string, rate int, keep bool) (err error) {
+func run(ctx context.Context, out string, rate, faults int, keep bool) (err error) {
 	dir, err := os.MkdirTemp("", "teal-demo-")
 	if err != nil {
 		return err
 	}
-	s := &story{screen: newScreen(os.Stdout), dir: dir, rate: rate}
+	s := &story{screen: newScreen(os.Stdout), dir: dir, rate: rate, faults: faults}
 	defer world.RemoveBinaries()
 	defer func() {
 		s.screen.quiet()

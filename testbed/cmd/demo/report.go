@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/tealdeploy/teal/testbed/world"
 )
 
 // report is build/demo.json.
@@ -18,6 +20,9 @@ type report struct {
 	Failed      int       `json:"failed"`       // requests that a client of a healthy colour lost
 	WrongColour int       `json:"wrong_colour"` // answers of the old colour after the new route reached the data plane
 	Releases    []release `json:"releases"`
+	// Recovered is fault injected → last bad answer to a client, of as many faults as
+	// it says.
+	Recovered world.Recovery `json:"fault_to_recovered"`
 
 	story *story
 }
@@ -28,14 +33,14 @@ type release struct {
 	Outcome    string   `json:"outcome"`
 	CutoverMS  *float64 `json:"cutover_ms"`  // decision → Consul acknowledged the write
 	RollbackMS *float64 `json:"rollback_ms"` // the same, for the way back
-	DetectMS   *float64 `json:"detect_ms"`   // first bad answer to a client → decision
+	DetectMS   *float64 `json:"detect_ms"`   // fault injected → decision
 }
 
 func (s *story) report() report {
 	r := report{
 		Consul: s.world.Consul[0].Binary.Version, Nomad: s.world.Nomad.Binary.Version,
 		Requests: s.count.Requests, Failed: s.count.Lost, WrongColour: s.count.WrongColour,
-		story: s,
+		Recovered: s.recovery, story: s,
 	}
 	for _, c := range s.chapters {
 		line := release{Version: c.version, Outcome: c.outcome}
@@ -65,7 +70,7 @@ func (r report) print(s *screen) {
 	for _, c := range r.story.chapters {
 		detected := ""
 		if c.detect > 0 {
-			detected = fmt.Sprintf("%.1f s after the first of %d bad answers", c.detect.Seconds(), c.bad)
+			detected = fmt.Sprintf("%.1f s after the fault; %d bad answers", c.detect.Seconds(), c.bad)
 		} else if c.back != nil {
 			detected = "by hand: " + c.back.by
 		}
@@ -75,7 +80,9 @@ func (r report) print(s *screen) {
 	n := r.story.count
 	s.line(fmt.Sprintf("%d requests in %.0f s (%.0f a second), %d failed, %d answered by the wrong colour,",
 		r.Requests, r.story.took.Seconds(), r.rate(), r.Failed, r.WrongColour))
-	s.line(fmt.Sprintf("%d spoiled by the fault that 3.0.0 was given; latency p50 %s, p99 %s.", n.Injected, n.P50.Round(10*time.Microsecond), n.P99.Round(10*time.Microsecond)))
+	s.line(fmt.Sprintf("%d spoiled by the faults that were injected; latency p50 %s, p99 %s.", n.Injected, n.P50.Round(10*time.Microsecond), n.P99.Round(10*time.Microsecond)))
+	f := r.Recovered
+	s.line(fmt.Sprintf("%d faults of %s: from the fault to the last bad answer to a client p50 %.1f s, p95 %.1f s.", f.Samples, f.Fault, f.P50/1000, f.P95/1000))
 	s.line(s.paint(dim, "written: decision → Consul acknowledged the one write.  routed: decision → route at the data plane"))
 	s.line(s.paint(dim, "(Consul itself gathers changes for proxies for 200 ms)."))
 }
@@ -116,7 +123,8 @@ func (r report) verdict(rate int) error {
 	if rate >= leastRate && r.rate() < leastRate {
 		errs = append(errs, fmt.Errorf("only %.0f requests a second were asked, fewer than %d", r.rate(), leastRate))
 	}
-	for i, want := range []string{"adopted", "succeeded", "rolled-back", "rolled-back"} {
+	outcomes := append([]string{"adopted", "succeeded", "rolled-back"}, slices.Repeat([]string{"rolled-back"}, r.story.faults)...)
+	for i, want := range outcomes {
 		if i >= len(r.Releases) || r.Releases[i].Outcome != want {
 			errs = append(errs, fmt.Errorf("release %d did not end %s: %+v", i+1, want, r.Releases))
 		}

@@ -29,6 +29,7 @@ type story struct {
 	screen *screen
 	dir    string
 	rate   int
+	faults int  // bad releases
 	told   bool // to the end
 
 	world    *world.World
@@ -38,6 +39,8 @@ type story struct {
 	began    time.Time // of the load
 	took     time.Duration
 	count    load.Count
+	recovery world.Recovery
+	last     string // of the bad versions
 }
 
 // chapter is one release, or the adoption.
@@ -46,7 +49,7 @@ type chapter struct {
 	outcome string
 	cutover *move
 	back    *move
-	detect  time.Duration // first bad answer to a client → decision; 0: a person decided
+	detect  time.Duration // fault injected → decision; 0: a person decided
 	bad     int           // bad answers that clients got
 }
 
@@ -61,7 +64,7 @@ type move struct {
 // should be.
 func (s *story) tell(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		s.servers, s.plainJob, s.adopt, s.goodRelease, s.badRelease, s.manualRollback, s.end,
+		s.servers, s.plainJob, s.adopt, s.goodRelease, s.badReleases, s.manualRollback, s.end,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -201,37 +204,19 @@ func (s *story) goodRelease(ctx context.Context) error {
 	return s.measure(ctx, d)
 }
 
-// badRelease passes its gates and fails afterwards.
-func (s *story) badRelease(ctx context.Context) error {
-	s.screen.title("Release 3.0.0: passes its gates, then answers 30 %% of requests with errors")
-	after := 3 * s.rate / 2 // of each of two instances: three seconds
-	d, err := s.release(ctx, "3.0.0", func() error {
-		return s.edit(`version = local.version`, fmt.Sprintf("version = local.version\n    fault = \"errors:0.3\"\n    fault_after = %d", after)+"\n")
-	}, func() error { return s.edit(`version = "2.0.0"`, `version = "3.0.0"`) })
-	if err != nil {
-		return err
-	}
-	if d.Outcome != deployment.RolledBack || d.Rollback == nil || d.Rollback.Detected.IsZero() {
-		return fmt.Errorf("3.0.0 ended %s (%s), not rolled back by a trigger", d.Outcome, d.Reason)
-	}
-	s.screen.ok("3.0.0 was taken back by itself: %s", d.Reason)
-	return s.measure(ctx, d)
-}
-
 // manualRollback takes a good release back by a key in Consul.
 func (s *story) manualRollback(ctx context.Context) error {
-	s.screen.title("Release 3.0.1: good, but somebody wants it back")
+	s.screen.title("Release 4.0.0: good, but somebody wants it back")
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	_, err := s.releaseTo(ctx, "3.0.1", func(d deployment.Deployment) bool {
+	_, err := s.releaseTo(ctx, "4.0.0", func(d deployment.Deployment) bool {
 		return d.State == deployment.Soaking || d.Outcome != ""
-	}, func() error { return s.edit("fault = \"errors:0.3\"", `fault = ""`) },
-		func() error { return s.edit(`for  = "3s"`, `for  = "30m"`) },
-		func() error { return s.edit(`version = "3.0.0"`, `version = "3.0.1"`) })
+	}, func() error { return s.edit(`for  = "3s"`, `for  = "30m"`) },
+		func() error { return s.edit(fmt.Sprintf(`version = %q`, s.last), `version = "4.0.0"`) })
 	if err != nil {
 		return err
 	}
-	if err := s.answers(ctx, "3.0.1", 2*s.rate); err != nil {
+	if err := s.answers(ctx, "4.0.0", 2*s.rate); err != nil {
 		return err
 	}
 	s.screen.begin("consul kv put %s ''", s.site.Keys.Command(service, kv.Rollback))
@@ -242,12 +227,12 @@ func (s *story) manualRollback(ctx context.Context) error {
 	if ran.Code != 0 {
 		return fmt.Errorf("%s", ran)
 	}
-	d, err := s.site.AwaitEnd(ctx, service, "3.0.1")
+	d, err := s.site.AwaitEnd(ctx, service, "4.0.0")
 	if err != nil {
 		return err
 	}
 	if d.Outcome != deployment.RolledBack {
-		return fmt.Errorf("3.0.1 ended %s (%s), not rolled back", d.Outcome, d.Reason)
+		return fmt.Errorf("4.0.0 ended %s (%s), not rolled back", d.Outcome, d.Reason)
 	}
 	s.screen.ok("one key, one write: %s %s serves again", d.From, d.FromVersion)
 	return s.measure(ctx, d)
@@ -298,10 +283,6 @@ func (s *story) measure(ctx context.Context, d deployment.Deployment) error {
 		return err
 	}
 	c := chapter{version: d.Candidate.Version, outcome: string(d.Outcome), cutover: s.moved(d.Cutover), back: s.moved(d.Rollback)}
-	n := s.traffic.Load.Tally()
-	if d.Rollback != nil && !d.Rollback.Detected.IsZero() {
-		c.detect, c.bad = d.Rollback.Decided.Sub(n.FirstInjected), n.Injected
-	}
 	s.chapters = append(s.chapters, c)
 	return nil
 }
