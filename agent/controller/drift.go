@@ -166,11 +166,23 @@ func (l *loop) drift(job *nomadapi.Job) string {
 		}
 		return ""
 	}
-	if !stopped(job) {
+	if !stopped(job) && !l.leaving(job) {
 		return fmt.Sprintf("job %s was run by somebody else: its instances carry no colour and get no traffic; "+
 			"put the version into the policy and stop the job (nomad job stop %s)", id, id)
 	}
 	return ""
+}
+
+// leaving says whether a job stood on a colour before, and is still to be stopped.
+func (l *loop) leaving(job *nomadapi.Job) bool {
+	for _, slot := range l.rec.Slots {
+		for _, s := range slot.Leaving {
+			if jobKey(s.Namespace, s.Job) == jobKey(value(job.Namespace), value(job.ID)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // changing says whether Teal itself is at work on a colour's job.

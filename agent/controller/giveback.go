@@ -83,12 +83,14 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 		if err := l.t.term.Check(); err != nil {
 			return err
 		}
-		client := cfg.Nomad(slot.Region)
-		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
-			return finalUnlessChanged(err)
-		}
-		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
-			return finalUnlessAway(err)
+		for _, s := range slot.All() {
+			client := cfg.Nomad(s.Region)
+			if err := client.Stop(ctx, s.Namespace, s.Job, false); err != nil {
+				return finalUnlessChanged(err)
+			}
+			if err := client.WaitStopped(ctx, s.Namespace, s.Job); err != nil {
+				return finalUnlessAway(err)
+			}
 		}
 		return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
 			list, next, err := cfg.Catalog.Instances(ctx, l.svc, index)

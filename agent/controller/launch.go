@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	nomadapi "github.com/hashicorp/nomad/api"
@@ -65,13 +66,20 @@ func (j job) evict(ctx context.Context) error {
 		if candidate != nil && jobspec.DeploymentOf(candidate) == j.d.ID && !stopped(candidate) {
 			return nil
 		}
-		if j.d.Evict != nil {
-			return j.stopSlot(ctx, *j.d.Evict)
+		for _, old := range j.occupants(slot) {
+			if old.SameJob(slot) && candidate != nil && candidate.Meta[jobspec.MetaService] != j.l.svc && !stopped(candidate) {
+				continue // register refuses it, in words
+			}
+			if err := j.stopSlot(ctx, old); err != nil {
+				return err
+			}
 		}
-		if candidate != nil && candidate.Meta[jobspec.MetaService] != j.l.svc && !stopped(candidate) {
-			return nil // register refuses it, in words
-		}
-		return j.stopSlot(ctx, slot)
+		j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
+		// Instances without colour are the adopted job's. Where that is gone already
+		// they are somebody else's, and may stay.
+		loose := j.rec.Route.Loose && slices.ContainsFunc(j.occupants(slot), func(s deployment.Slot) bool { return s.Adopted })
+		_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, loose)) == 0 })
+		return err
 	})
 	if err != nil || !j.rec.Route.Loose || j.d.To != deployment.Blue {
 		return err
@@ -87,34 +95,37 @@ func (j job) evict(ctx context.Context) error {
 	})
 }
 
-// stopSlot stops a slot's job if it runs, and waits until the colour has no
-// instance left.
+// occupants are all who may stand on the idle colour: what had it before the
+// candidate, what an earlier release left there under another ID before it came
+// to stop it, and whoever runs under the candidate's.
+func (j job) occupants(slot deployment.Slot) []deployment.Slot {
+	all := slot.All()
+	if old := j.d.Evict; old != nil && !slices.ContainsFunc(all, old.SameJob) {
+		all = append([]deployment.Slot{*old}, all...)
+	}
+	return all
+}
+
+// stopSlot stops a slot's job if it runs, and waits for its end.
 func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 	client := j.l.t.c.cfg.Nomad(slot.Region)
 	running, err := client.Job(ctx, slot.Namespace, slot.Job)
 	if err != nil {
 		return finalUnlessAway(err)
 	}
-	if running != nil {
-		if !stopped(running) {
-			j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
-			if err := j.l.t.term.Check(); err != nil {
-				return err
-			}
-			if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
-				return finalUnlessChanged(err)
-			}
+	if running == nil {
+		return nil
+	}
+	if !stopped(running) {
+		j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
+		if err := j.l.t.term.Check(); err != nil {
+			return err
 		}
-		if err := client.WaitStopped(ctx, slot.Namespace, slot.Job); err != nil {
-			return finalUnlessAway(err)
+		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
+			return finalUnlessChanged(err)
 		}
 	}
-	j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
-	// Instances without colour are the adopted job's. Where that is gone already
-	// they are somebody else's, and may stay.
-	loose := j.rec.Route.Loose && slot.Adopted
-	_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, loose)) == 0 })
-	return err
+	return finalUnlessAway(client.WaitStopped(ctx, slot.Namespace, slot.Job))
 }
 
 // register submits the candidate. A registration that is already ours, from

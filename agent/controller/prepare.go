@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +55,7 @@ func (j job) prepare(ctx context.Context) {
 		if err != nil {
 			return finalUnlessAway(err)
 		}
-		if len(plan.Failures) > 0 && !j.freesRoom() {
+		if len(plan.Failures) > 0 && !j.freesRoom(rendered) {
 			if tries++; tries < planTries {
 				return errNoRoom // what is just ending may make room, and ports are drawn by lot
 			}
@@ -158,11 +159,14 @@ func autoscaled(job *nomadapi.Job) map[string]bool {
 }
 
 // freesRoom says whether stopping what occupies the idle colour may make the
-// room that the plan misses: an adopted job has another ID, so Nomad's plan
-// does not count it as replaced.
-func (j job) freesRoom() bool {
+// room that the plan misses: a job with another ID, such as an adopted one, is
+// not replaced in the eyes of Nomad's plan.
+func (j job) freesRoom(rendered *nomadapi.Job) bool {
+	candidate := slotFor(rendered, j.l.svc, j.d.Candidate)
 	slot, ok := j.rec.Slots[j.d.To]
-	return ok && slot.Adopted
+	return ok && slices.ContainsFunc(slot.All(), func(s deployment.Slot) bool {
+		return s.Region == candidate.Region && !s.SameJob(candidate)
+	})
 }
 
 // errOtherJobspec says that this agent's files are not those the release began

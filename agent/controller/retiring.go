@@ -110,7 +110,12 @@ func (l *loop) stopKept(ctx context.Context) {
 				if err := l.t.term.Check(); err != nil {
 					return err
 				}
-				return finalUnlessChanged(l.t.c.cfg.Nomad(slot.Region).Stop(ctx, slot.Namespace, slot.Job, false))
+				for _, s := range slot.All() {
+					if err := l.t.c.cfg.Nomad(s.Region).Stop(ctx, s.Namespace, s.Job, false); err != nil {
+						return finalUnlessChanged(err)
+					}
+				}
+				return nil
 			})
 			if ctx.Err() != nil || lost(err) {
 				return

@@ -154,6 +154,33 @@ type Slot struct {
 	// Learned is what its own watch found out of how it usually fares, for that of
 	// its successor to compare with. Whoever judges knows its form; it is bounded.
 	Learned json.RawMessage `json:"learned,omitempty"`
+	// Leaving are jobs with another ID, namespace or region that stood on this
+	// colour before, and that nobody has seen to be gone yet. Whoever stops this
+	// one stops them, too.
+	Leaving []Slot `json:"leaving,omitempty"`
+}
+
+// SameJob says whether two slots name the same job in Nomad.
+func (s Slot) SameJob(as Slot) bool {
+	return s.Job == as.Job && s.Namespace == as.Namespace && s.Region == as.Region
+}
+
+// All are the slot's job and those that are leaving, each by itself, the oldest
+// first.
+func (s Slot) All() []Slot {
+	return append(slices.Clip(s.Leaving), s)
+}
+
+// inPlaceOf is the slot with what has to leave for it: a release may end before
+// it has seen to that, and the next one must know.
+func (s Slot) inPlaceOf(old Slot) Slot {
+	s.Leaving = nil
+	for _, o := range old.All() {
+		if o.Leaving = nil; !o.SameJob(s) {
+			s.Leaving = append(s.Leaving, o)
+		}
+	}
+	return s
 }
 
 // Route is what is needed to move or give back a service's traffic.

@@ -199,11 +199,17 @@ func leave(s *Service, ev Event) {
 	}
 	switch ev.Kind {
 	case Planned:
+		slot := *ev.Slot
 		if old, ok := s.Slots[d.To]; ok {
 			d.Evict = &old
+			slot = slot.inPlaceOf(old)
 		}
-		s.put(d.To, *ev.Slot)
+		s.put(d.To, slot)
 		d.Slotted = true
+	case Launched:
+		slot := s.Slots[d.To]
+		slot.Leaving = nil
+		s.put(d.To, slot)
 	case Void:
 		d.Candidate = *ev.Candidate
 	case GatesPass:
