@@ -108,16 +108,39 @@ func (l *loop) appraiseFor(ctx context.Context, p *policy.Policy, order *command
 			if err != nil {
 				return l.unreleasable(ctx, order, k, err)
 			}
+			if unborn(rec) && stage(rec) != stage(l.rec) {
+				return errStale
+			}
 			in := decide(l.rec, a, k)
 			if order != nil {
-				return l.carryOut(ctx, *order, in)
+				err = l.carryOut(ctx, *order, in)
+			} else if len(in.events) > 0 {
+				err = l.apply(ctx, nil, in.events...)
 			}
-			if len(in.events) == 0 {
-				return nil
+			if err == nil && l.source != a.candidate.Source && l.rec.InFlight() && l.rec.Deployment.State == deployment.Preparing {
+				l.work.stop() // it plans by the text as it was
+				l.work = nil
 			}
-			return l.apply(ctx, nil, in.events...)
+			return err
 		}
 	})
+}
+
+// errStale says that the candidate went on while the policy's text was looked at.
+var errStale = errors.New("the release went on meanwhile")
+
+// unborn says whether a candidate's job may not be in Nomad yet. How many
+// instances it gets is then in the record alone, or not even there: what its text
+// comes to depends on how far it is.
+func unborn(rec deployment.Service) bool {
+	return rec.InFlight() && (rec.Deployment.State == deployment.Preparing || rec.Deployment.State == deployment.Launching)
+}
+
+func stage(rec deployment.Service) string {
+	if !rec.InFlight() {
+		return ""
+	}
+	return rec.Deployment.ID + string(rec.Deployment.State)
 }
 
 // unreleasable tells why the policy's present text cannot be released.
@@ -222,7 +245,8 @@ func (l *loop) retryErrand(ctx context.Context, what string, f func(context.Cont
 }
 
 // rescale scales in place the colours that run the very same job in another
-// number. It needs no release: the count is no part of a version.
+// number. It needs no release: the count is no part of a version. A candidate that
+// is being launched is left to the launch: the record tells it how many.
 func (l *loop) rescale(ctx context.Context, rec deployment.Service, a appraisal) ([]deployment.Event, error) {
 	var events []deployment.Event
 	for _, colour := range deployment.Colours {
@@ -241,11 +265,13 @@ func (l *loop) rescale(ctx context.Context, rec deployment.Service, a appraisal)
 		if maps.Equal(counts, slot.Counts) {
 			continue
 		}
-		if err := l.t.term.Check(); err != nil {
-			return nil, err
-		}
-		if err := l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, counts); err != nil {
-			return nil, finalUnlessAway(fmt.Errorf("scale in place: %w", err))
+		if !unborn(rec) || colour != rec.Deployment.To {
+			if err := l.t.term.Check(); err != nil {
+				return nil, err
+			}
+			if err := l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, counts); err != nil {
+				return nil, finalUnlessAway(fmt.Errorf("scale in place: %w", err))
+			}
 		}
 		slot.Counts, slot.Expected = counts, a.candidate.Expected
 		events = append(events, deployment.Event{Kind: deployment.Rescaled, At: time.Now(), By: a.candidate.By, Colour: colour, Slot: &slot,

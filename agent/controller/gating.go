@@ -91,6 +91,6 @@ func (j job) target() (gates.Target, error) {
 	}
 	return gates.Target{
 		Service: j.l.svc, Namespace: j.pol.Namespace, Colour: j.d.To, Version: j.d.Candidate.Version,
-		Hash: j.d.Candidate.Proof(), Instances: v.of(j.d.To, false), Expected: j.rec.Slots[j.d.To].Expected,
+		Hash: j.d.Candidate.Proof(), Instances: v.of(j.d.To, false), Expected: j.now().Slots[j.d.To].Expected,
 	}, nil
 }

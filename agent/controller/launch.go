@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -142,7 +143,7 @@ func (j job) register(ctx context.Context) error {
 		if running != nil {
 			if jobspec.DeploymentOf(running) == j.d.ID && !stopped(running) {
 				j.w.registered.Store(true)
-				return nil
+				return j.resize(ctx, client, slot, running)
 			}
 			if owner := running.Meta[jobspec.MetaService]; owner != j.l.svc && !stopped(running) {
 				return final(fmt.Errorf("job %s runs already and is not this service's%s: stop it, or give the jobspec another name",
@@ -153,6 +154,12 @@ func (j job) register(ctx context.Context) error {
 		rendered, _, err := j.render(ctx, slot.Counts)
 		if err != nil {
 			return err
+		}
+		for _, g := range rendered.TaskGroups {
+			// The record says how many are waited for, whatever the text has come to.
+			if n, ok := slot.Counts[value(g.Name)]; ok {
+				g.Count = &n
+			}
 		}
 		if err := j.l.t.term.Check(); err != nil {
 			return err
@@ -167,6 +174,22 @@ func (j job) register(ctx context.Context) error {
 		j.l.log.Info("registered", "job", *rendered.ID, "version", j.d.Candidate.Version, "evaluation", reg.EvalID)
 		return nil
 	})
+}
+
+// resize gives a candidate that is registered already the counts that the record
+// has by now. Those that an autoscaler moves are its to say.
+func (j job) resize(ctx context.Context, client Nomad, slot deployment.Slot, running *nomadapi.Job) error {
+	counts := maps.Clone(slot.Counts)
+	for group := range autoscaled(running) {
+		delete(counts, group)
+	}
+	if !nomad.Differ(running, counts) {
+		return nil
+	}
+	if err := j.l.t.term.Check(); err != nil {
+		return err
+	}
+	return finalUnlessAway(client.Scale(ctx, slot.Namespace, slot.Job, counts))
 }
 
 // awaitHealthy watches Nomad and Consul side by side. Nomad tells what went

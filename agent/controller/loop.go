@@ -37,11 +37,12 @@ type loop struct {
 	index  uint64 // of the record's key
 	broken error  // the record cannot be understood: nothing is done
 
-	work     *work // what the present state does
-	blind    bool  // it does so without a policy
-	handover *work // of the jobs, beside it
-	errand   *work // of an edited policy or a command that needs Nomad or time
-	chore    *work // stops a kept candidate, of colour choreOn
+	work     *work  // what the present state does
+	blind    bool   // it does so without a policy
+	source   string // hash of the text it goes by
+	handover *work  // of the jobs, beside it
+	errand   *work  // of an edited policy or a command that needs Nomad or time
+	chore    *work  // stops a kept candidate, of colour choreOn
 	choreOn  deployment.Colour
 	sweep    *work // stops gates' test jobs that nobody waits for
 	// look4jobs reads the service's jobs after a suspicious event; lookAgain
@@ -260,11 +261,14 @@ func (l *loop) errandEnded(ctx context.Context, then func(context.Context) error
 	order := l.order
 	l.errand, l.order = nil, nil
 	err := then(ctx)
-	switch conflict := errors.Is(err, consul.ErrConflict); {
+	switch conflict := errors.Is(err, consul.ErrConflict) || errors.Is(err, errStale); {
 	case conflict && order == nil:
 		l.redo = true // decided on a record that somebody else has changed
 	case conflict:
 		l.waiting = append([]command{*order}, l.waiting...)
+	}
+	if errors.Is(err, errStale) {
+		err = nil
 	}
 	for l.order == nil && len(l.waiting) > 0 && !lost(err) {
 		next := l.waiting[0]

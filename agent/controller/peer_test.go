@@ -43,7 +43,9 @@ func TestAnotherServiceAsAGateSeesIt(t *testing.T) {
 	pass := func(w *world) { w.state("2.0.0", deployment.Watching) }
 	fail := func(reason string) func(*world) {
 		return func(w *world) {
-			rec := w.until(5*time.Minute, "failed", func(r deployment.Service) bool { return r.Deployment != nil && r.Deployment.Outcome == deployment.Failed })
+			rec := w.until(5*time.Minute, "failed", func(r deployment.Service) bool {
+				return r.Deployment != nil && r.Deployment.Outcome == deployment.Failed
+			})
 			if !strings.Contains(rec.Deployment.Reason, reason) {
 				t.Error(rec.Deployment.Reason)
 			}

@@ -219,7 +219,7 @@ func (l *loop) announce(next deployment.Service, events []deployment.Event) {
 }
 
 // stateOf tells work apart: a new state, or the same state entered again for
-// another candidate or after a pause, means other work. What moves and protects
+// another candidate, in another number or after a pause, means other work. What moves and protects
 // traffic goes on undisturbed by pauses and holds.
 func stateOf(s deployment.Service) string {
 	if !s.InFlight() {
@@ -231,7 +231,11 @@ func stateOf(s deployment.Service) string {
 	case deployment.CuttingOver, deployment.Watching, deployment.Soaking, deployment.RollingBack:
 		blocked = false
 	}
-	return fmt.Sprint(d.ID, d.State, d.Since.UnixNano(), d.Candidate.Proof(), blocked)
+	counts := map[string]int(nil)
+	if d.State == deployment.Launching {
+		counts = s.Slots[d.To].Counts // which the launch brings about
+	}
+	return fmt.Sprint(d.ID, d.State, d.Since.UnixNano(), d.Candidate.Proof(), blocked, counts)
 }
 
 // finalError marks an error that trying again cannot mend.

@@ -35,7 +35,9 @@ func (l *loop) ensureWork(ctx context.Context) {
 			return
 		}
 		rec, pol, feed := l.rec, l.policy(), l.feed
-		l.blind = pol == nil
+		if l.blind, l.source = pol == nil, ""; pol != nil {
+			l.source = pol.SourceHash(overridesFor(rec, pol))
+		}
 		l.work = l.start(ctx, func(ctx context.Context, w *work) {
 			run(job{l: l, w: w, rec: rec, d: *rec.Deployment, pol: pol, feed: feed}, ctx)
 		})
