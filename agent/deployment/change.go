@@ -49,7 +49,14 @@ func init() {
 			s.log(ev)
 			return nil
 		},
-		Unhold: func(s *Service, ev Event) error { s.Held = nil; s.log(ev); return nil },
+		Unhold: func(s *Service, ev Event) error {
+			s.Held = nil
+			s.log(ev)
+			if s.InFlight() && s.Paused == nil && s.Deployment.State.BeforeCutover() {
+				s.Deployment.Since = ev.At // nothing moved meanwhile: no deadline has passed for that
+			}
+			return nil
+		},
 		Queue: func(s *Service, ev Event) error {
 			s.Queued = ev.Candidate
 			if s.Queued != nil {
