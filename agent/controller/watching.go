@@ -285,20 +285,23 @@ func (g *wayBack) look(ctx context.Context, v view) {
 func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
 	defer g.asking.Store(false)
 	client := g.l.t.c.cfg.Nomad(slot.Region)
-	job, err := client.Job(ctx, slot.Namespace, slot.Job)
-	if err == nil && job == nil {
-		err = errors.New("it is not in Nomad any more: somebody removed it")
-	}
-	if err == nil {
-		err = g.l.t.term.Check()
-	}
-	if err == nil {
+	err := retry(ctx, g.l.log, "give the previous colour its counts back", func(ctx context.Context) error {
+		job, err := client.Job(ctx, slot.Namespace, slot.Job)
+		if err != nil {
+			return finalUnlessAway(err)
+		}
+		if job == nil {
+			return final(errors.New("it is not in Nomad any more: somebody removed it"))
+		}
+		if err := g.l.t.term.Check(); err != nil {
+			return err
+		}
 		counts := jobspec.Counts(job)
 		for group, n := range slot.Counts {
 			counts[group] = max(n, counts[group])
 		}
-		err = client.Scale(ctx, slot.Namespace, slot.Job, counts)
-	}
+		return finalUnlessChanged(client.Scale(ctx, slot.Namespace, slot.Job, counts))
+	})
 	if err != nil && ctx.Err() == nil {
 		g.l.log.Warn("counts of the previous colour not restored", "job", slot.Job, "error", err)
 	}
