@@ -111,6 +111,7 @@ func (l *loop) appraiseFor(ctx context.Context, p *policy.Policy, order *command
 			if unborn(rec) && stage(rec) != stage(l.rec) {
 				return errStale
 			}
+			k.gone = l.nobodyBehind()
 			in := decide(l.rec, a, k)
 			if order != nil {
 				err = l.carryOut(ctx, *order, in)

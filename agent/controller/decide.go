@@ -15,6 +15,7 @@ type ask struct {
 	why    string
 	order  bool // a deploy command: auto = false does not hold it back
 	queued bool // the turn of a queued version has come
+	gone   bool // no instance of the previous version passes, as Consul says
 	at     time.Time
 	newID  func() string
 }
@@ -151,7 +152,7 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 		next.say += fmt.Sprintf(" in place of %s, which never served", named(d.Candidate))
 		return next
 
-	case (protected(d.State) || d.State == deployment.CuttingOver) && hasPrevious && c.Hash == previous.Hash:
+	case (protected(d.State) || d.State == deployment.CuttingOver) && hasPrevious && c.Hash == previous.Hash && !k.gone:
 		ev := k.event(deployment.Rollback)
 		ev.KeepUntil = keepUntil(a.pol, k.at)
 		ev.Reason = fmt.Sprintf("the policy says %s again", named(c))
@@ -166,6 +167,10 @@ func decideInFlight(rec deployment.Service, a appraisal, k ask) intent {
 	ev := k.event(deployment.Queue)
 	ev.Candidate = &c
 	ev.Reason = fmt.Sprintf("%s waits: %s is %s, and its slot is the way back", named(c), named(d.Candidate), d.State)
+	if hasPrevious && c.Hash == previous.Hash && k.gone {
+		ev.Reason = fmt.Sprintf("%s waits, to be released anew: it ran before %s, which is %s, but none of its instances passes its checks, and its traffic would get 503; teal rollback -force goes back all the same",
+			named(c), named(d.Candidate), d.State)
+	}
 	return intent{events: []deployment.Event{ev}, say: ev.Reason}
 }
 

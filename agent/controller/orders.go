@@ -142,6 +142,9 @@ func (l *loop) switchTo(ctx context.Context, to deployment.Colour, force bool, e
 	case slot.Proof == "" && !force:
 		return refusal("%s (%s) is not proven: its gates have not passed, or it was found bad after its last cutover; -force -why … sends traffic all the same, and records who did", to, slot.Version)
 	}
+	if l.going(to) && !force {
+		return refusal("%s (%s) was kept for debugging and is being stopped; -force -why … sends traffic all the same, and records who did", to, slot.Version)
+	}
 	v := l.look(ctx)
 	if have := passing(v.of(to, l.rec.Route.Loose)); !force && v.known && (have == 0 || have < slot.Expected) {
 		return refusal("%s (%s) is not healthy: %d of %d instances pass their checks; -force -why … sends traffic all the same, and records who did",
@@ -184,7 +187,7 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 	}
 	// What Consul says of the way back matters only if it says so: a rollback
 	// waits for nobody.
-	if v, _ := l.feed.now(); !c.Force && v.known && v.err == nil && passing(v.of(d.From, l.rec.Route.Loose)) == 0 {
+	if !c.Force && l.nobodyBehind() {
 		return refusal("no instance of %s (%s) passes its checks, so its traffic would get 503; teal rollback -force goes back all the same", d.From, d.FromVersion)
 	}
 	if d.State == deployment.Retiring && !c.Force && passing(l.viewOf(d.From)) < l.rec.Slots[d.From].Expected {
@@ -192,6 +195,15 @@ func (l *loop) rollback(ctx context.Context, c command, ev deployment.Event) int
 	}
 	ev.Kind, ev.KeepUntil = deployment.Rollback, keepUntil(l.policy(), ev.At)
 	return intent{events: []deployment.Event{ev}, say: fmt.Sprintf("traffic goes back to %s (%s)", d.From, d.FromVersion)}
+}
+
+// nobodyBehind says whether Consul knows of no passing instance to go back to.
+func (l *loop) nobodyBehind() bool {
+	if !l.rec.InFlight() || l.feed == nil {
+		return false
+	}
+	v, _ := l.feed.now()
+	return v.known && v.err == nil && passing(v.of(l.rec.Deployment.From, l.rec.Route.Loose)) == 0
 }
 
 // abort gives up what has no traffic yet.

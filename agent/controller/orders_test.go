@@ -355,3 +355,82 @@ func TestInstancesOfNobodyHoldUpNothing(t *testing.T) {
 		w.serves(deployment.Blue)
 	})
 }
+
+// The same, and the order was given before somebody paused the service: that
+// nobody waits for its answer any more does not take it back.
+func TestRollbackAfterThePreviousColourWasToBeStopped(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(w *world)
+	}{
+		{"paused", func(w *world) { w.obeyed(kv.Pause, "") }},
+		{"paused, and another leader", func(w *world) {
+			w.obeyed(kv.Pause, "")
+			w.agent("agent-2")
+			w.agents[0].stop()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.adopted()
+				w.policy("2.0.0", body("", "", `then = "stop"`, ""))
+				w.state("2.0.0", deployment.Soaking)
+				w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Stop"} })
+				w.state("2.0.0", deployment.Retiring)
+				c.then(w)
+				w.refused(kv.Rollback, "", "is being retired")
+				w.serves(deployment.Green)
+			})
+		})
+	}
+}
+
+// A candidate that was taken back is being stopped, its time for debugging over.
+// Consul still shows it whole: it gets no traffic for that, unless somebody
+// insists.
+func TestCutoverToWhatIsBeingStopped(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.obeyed(kv.Rollback, "") // kept for ten minutes
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Stop"} })
+		time.Sleep(10*time.Minute + 5*time.Second)
+		w.refused(kv.Cutover, "green", "is being stopped")
+		w.serves(deployment.Blue)
+		w.obeyed(kv.Cutover, `{"arg":"green","force":true}`)
+		w.until(time.Minute, "forced", func(r deployment.Service) bool { return r.Active == deployment.Green })
+	})
+}
+
+// The policy says the previous version again, of which nothing runs any more:
+// its job was removed from Nomad. Traffic does not go where nobody is; the
+// version waits, and is released anew.
+func TestPolicyGoesBackToWhatIsGone(t *testing.T) {
+	for _, c := range []struct{ name, body string }{{"queue", quick}, {"replace", body("", "", `newer = "replace"`, "")}} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.scalesDown = true
+				w.adopted()
+				w.policy("2.0.0", c.body)
+				w.state("2.0.0", deployment.Soaking)
+				if err := w.nomad.Client("people").Stop(w.Context(), "", "api", true); err != nil {
+					t.Fatal(err)
+				}
+				w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+				w.policy("1.0.0", c.body)
+				if c.name == "queue" {
+					rec := w.until(time.Minute, "queued", func(r deployment.Service) bool { return r.Queued != nil })
+					if last := rec.Deployment.Log[len(rec.Deployment.Log)-1].What; !strings.Contains(last, "none of its instances passes") {
+						t.Errorf("does not say why: %s", last)
+					}
+				}
+				w.serves(deployment.Green)
+				w.obeyed(kv.Resume, "")
+				w.state("1.0.0", deployment.Watching)
+				w.serves(deployment.Blue)
+			})
+		})
+	}
+}

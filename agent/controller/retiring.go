@@ -22,6 +22,11 @@ func (j job) retire(ctx context.Context) {
 		j.say(deployment.Event{Kind: deployment.Retired, Then: "keep", Reason: j.retired("kept")})
 		return
 	}
+	if !j.d.Dismissed {
+		if err := j.tell(ctx, deployment.Event{Kind: deployment.Dismiss}); err != nil {
+			return
+		}
+	}
 	err := retry(ctx, j.l.log, "retire "+slot.Job, func(ctx context.Context) error {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
@@ -55,12 +60,16 @@ func (j job) retire(ctx context.Context) {
 
 // interruptRetiring ends the retiring under way, for a rollback, and says
 // whether Nomad was asked already to scale or stop the previous colour, which
-// Consul may not show yet. It goes on by itself if there is no rollback.
+// Consul may not show yet. It goes on by itself if there is no rollback. Where
+// nothing is under way, as after a pause, nobody knows what became of the asking.
 func (l *loop) interruptRetiring() (asked bool) {
 	w := l.work
 	w.stop()
 	l.work = nil
-	return w != nil && w.asked.Load()
+	if w == nil {
+		return l.rec.Deployment.Dismissed
+	}
+	return w.asked.Load()
 }
 
 func (j job) retired(how string) string {
@@ -94,6 +103,16 @@ func keptIn(rec deployment.Service, colour deployment.Colour) bool {
 	return rec.Slots[colour].StopAt != nil && colour != rec.Active && !(rec.InFlight() && rec.Deployment.To == colour)
 }
 
+// going says whether a kept candidate's time is over, and Nomad may have been
+// asked to stop it, which Consul may not show yet.
+func (l *loop) going(colour deployment.Colour) bool {
+	slot := l.rec.Slots[colour]
+	if !l.kept(colour, slot) || time.Now().Before(*slot.StopAt) {
+		return false
+	}
+	return l.chore == nil || l.choreOn != colour || l.chore.asked.Load()
+}
+
 // stopKept stops candidates that were kept for debugging long enough. It works
 // beside the loop: Nomad may be away, and a rollback must not wait for that.
 func (l *loop) stopKept(ctx context.Context) {
@@ -110,8 +129,12 @@ func (l *loop) stopKept(ctx context.Context) {
 				if err := l.t.term.Check(); err != nil {
 					return err
 				}
+				w.asked.Store(true)
 				for _, s := range slot.All() {
 					if err := l.t.c.cfg.Nomad(s.Region).Stop(ctx, s.Namespace, s.Job, false); err != nil {
+						if ctx.Err() == nil {
+							w.asked.Store(false)
+						}
 						return finalUnlessChanged(err)
 					}
 				}

@@ -116,6 +116,13 @@ func init() {
 			s.log(ev)
 			return nil
 		},
+		Dismiss: func(s *Service, _ Event) error {
+			if !s.InFlight() || s.Deployment.State != Retiring {
+				return fmt.Errorf("%w: no previous colour is being retired", ErrTransition)
+			}
+			s.Deployment.Dismissed = true
+			return nil
+		},
 		Rescaled: func(s *Service, ev Event) error {
 			s.put(ev.Colour, *ev.Slot)
 			s.log(ev)

@@ -60,6 +60,7 @@ const (
 	Note        Kind = "note"         // evidence only
 	Weaken      Kind = "weaken"       // the way back lost or regained strength
 	Emptied     Kind = "emptied"      // a colour's job was stopped
+	Dismiss     Kind = "dismiss"      // Nomad is about to be asked to scale or stop the previous colour
 	Rescaled    Kind = "rescaled"     // a colour's counts were changed in place
 	Trouble     Kind = "trouble"      // the policy's text cannot be released, or again can
 	MarkSeen    Kind = "mark-seen"    // this source needs no release of its own

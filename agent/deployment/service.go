@@ -298,6 +298,9 @@ type Deployment struct {
 
 	Cutover  *Move `json:"cutover,omitempty"`
 	Rollback *Move `json:"rollback,omitempty"`
+	// Dismissed is set before Nomad is asked for the first time to scale or stop
+	// the previous colour: from then on it may go at any time.
+	Dismissed bool `json:"dismissed,omitempty"`
 	// Verdicts is what the watch and the soak came to, oldest first, bounded.
 	Verdicts []Verdict `json:"verdicts,omitempty"`
 
