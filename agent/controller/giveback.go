@@ -43,7 +43,7 @@ func (l *loop) giveBack(ctx context.Context, c command) error {
 		return func(ctx context.Context) error {
 			at := time.Now()
 			var events []deployment.Event
-			if slot, ok := rec.Slots[idle]; ok && rec.Active.Valid() && emptied {
+			if slot, ok := rec.Slots[idle]; ok && emptied {
 				events = append(events, deployment.Event{Kind: deployment.Emptied, At: at, By: who(c), Colour: idle, Reason: slot.Job + " was stopped"})
 			}
 			if err != nil {
@@ -71,11 +71,12 @@ func (l *loop) giveBack(ctx context.Context, c command) error {
 }
 
 // emptyIdle stops the idle colour and waits until Consul knows none of its
-// instances.
+// instances. Before a first cutover it is a candidate that failed or was given up:
+// what has proven nothing serves no more for it.
 func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 	idle := rec.Active.Other()
 	slot, ok := rec.Slots[idle]
-	if !ok || !rec.Active.Valid() {
+	if !ok {
 		return nil
 	}
 	cfg := l.t.c.cfg

@@ -434,3 +434,23 @@ func TestPolicyGoesBackToWhatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// A first release failed, and its candidate is kept for debugging. Given back, the
+// service has plain entries, with which it would serve.
+func TestGivenBackWithAFailedFirstRelease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.sick["1.0.0"] = true
+		w.policy("1.0.0", body("deadline = \"30s\"", "", "", ""))
+		w.agent("agent-1")
+		w.until(2*time.Minute, "failed", func(r deployment.Service) bool { return r.Deployment != nil && !r.InFlight() })
+		if r := w.command(kv.Release, ""); !r.Accepted {
+			t.Fatal(r.Reason)
+		}
+		if got := w.nomad.Jobs(); len(got) > 0 {
+			t.Errorf("jobs %v: what failed would serve", got)
+		}
+		if rec := w.record(); len(rec.Slots) > 0 {
+			t.Errorf("slots %v", rec.Slots)
+		}
+	})
+}
