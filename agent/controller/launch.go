@@ -24,7 +24,7 @@ func (j job) launch(ctx context.Context) {
 	defer cancel()
 
 	var latest nomad.JobStatus
-	phase := "the idle colour is not empty yet"
+	phase := notEmpty
 	err := j.evict(ctx)
 	if err == nil {
 		phase = "not registered"
@@ -32,6 +32,9 @@ func (j job) launch(ctx context.Context) {
 	}
 	if err == nil {
 		phase = "not healthy"
+		if !j.d.Registered {
+			j.say(deployment.Event{Kind: deployment.Registered})
+		}
 		latest, err = j.awaitHealthy(ctx)
 	}
 	if errors.Is(err, errOtherJobspec) && j.sameSource() {
@@ -45,7 +48,7 @@ func (j job) launch(ctx context.Context) {
 			j.rec.Slots[j.d.To].Expected, j.pol.Launch.HealthyFor)})
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(),
-			Reason: fmt.Sprintf("%s within the launch deadline of %s: %s", phase, j.pol.Launch.Deadline, j.shortfall(latest))})
+			Reason: fmt.Sprintf("%s within the launch deadline of %s: %s", phase, j.pol.Launch.Deadline, j.shortfall(phase, latest))})
 	case ctx.Err() != nil:
 	default:
 		j.say(deployment.Event{Kind: deployment.LaunchFail, KeepUntil: j.keepUntil(), Reason: sentence(err)})
@@ -245,12 +248,30 @@ func (j job) steady(ctx context.Context, expected int) error {
 	}
 }
 
+// lingering names who still has the colour. Those of a machine that died stay in
+// Consul for three days, unless somebody says that it is gone.
+func (j job) lingering(v view) string {
+	list := v.of(j.d.To, j.rec.Route.Loose)
+	if len(list) == 0 {
+		return "Consul knows no instance of it any more"
+	}
+	i := list[0]
+	return fmt.Sprintf("Consul still has %d instances of %s, such as %s on node %s, which is %s; if that machine is gone for good, consul force-leave -prune %s takes its instances away",
+		len(list), j.d.To, i.ID, i.Node, i.Health, i.Node)
+}
+
+// notEmpty is the first phase of a launch.
+const notEmpty = "the idle colour is not empty yet"
+
 // shortfall says what was missing when the deadline passed.
-func (j job) shortfall(s nomad.JobStatus) string {
+func (j job) shortfall(phase string, s nomad.JobStatus) string {
 	v, _ := j.feed.now()
 	list := v.of(j.d.To, false)
 	parts := []string{fmt.Sprintf("Consul knows %d of %d instances, %d passing",
 		len(list), j.rec.Slots[j.d.To].Expected, passing(list))}
+	if phase == notEmpty {
+		parts = []string{j.lingering(v)}
+	}
 	if v.err != nil {
 		parts = append(parts, "Consul cannot be asked: "+v.err.Error())
 	}

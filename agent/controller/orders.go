@@ -93,7 +93,7 @@ func (l *loop) cutover(ctx context.Context, c command, ev deployment.Event) inte
 	case !c.Force:
 		return refusal("%s (%s) has not passed its gates: it is %s%s; teal cutover -force -why … sends traffic all the same, and records who did",
 			to, named(d.Candidate), d.State, hint(d.State == deployment.Approving, " (teal approve consents)"))
-	case !d.Slotted, l.known() && len(l.viewOf(to)) == 0:
+	case !d.Slotted, d.State == deployment.Launching && !d.Registered, l.known() && len(l.viewOf(to)) == 0:
 		return refusal("nothing of %s runs on %s yet", named(d.Candidate), to)
 	case !l.interruptLaunching():
 		return refusal("what runs on %s may be what ran there before: %s is not known to be registered yet; try again in a moment%s",

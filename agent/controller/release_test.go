@@ -475,6 +475,26 @@ func TestServiceThatAnotherJobServes(t *testing.T) {
 	})
 }
 
+// A machine died with an instance of an earlier version: Consul keeps it as
+// critical for three days. Whoever waits for it is told what to do.
+func TestWhoNeverGoesIsNamed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.consul.SetInstance("api", deployment.Instance{
+			ID: "lost-1", Node: "n7", Address: "10.0.0.7", Port: 1, Health: deployment.Critical, Colour: deployment.Green,
+			Meta: map[string]string{"teal_colour": "green"},
+		})
+		w.policy("2.0.0", quick)
+		rec := w.until(time.Hour, "failed", func(r deployment.Service) bool { return r.Deployment != nil && !r.InFlight() })
+		if why := rec.Deployment.Reason; !strings.Contains(why, "lost-1 on node n7, which is critical") || !strings.Contains(why, "consul force-leave -prune n7") {
+			t.Errorf("%s", why)
+		}
+		w.consul.RemoveInstance("api", "n7", "lost-1")
+		w.obeyed(kv.Deploy, "")
+		w.state("2.0.0", deployment.Watching)
+	})
+}
+
 // Instances of an earlier version that Consul still has, when their job is long
 // gone, are not taken for the candidate's: nothing is registered beside them.
 func TestCandidateWaitsForWhoIsSlowToGo(t *testing.T) {

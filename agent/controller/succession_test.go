@@ -83,3 +83,19 @@ func TestWhoIsToGoIsNoStranger(t *testing.T) {
 		w.state("3.0.0", deployment.Watching)
 	})
 }
+
+// Somebody forces traffic to the candidate, which is not there yet: who still has
+// the colour is not taken for it.
+func TestNothingIsForcedToWhoIsToGo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.evicting()
+		w.refused(kv.Cutover, `{"arg":"blue","force":true}`, "nothing of 3.0.0 runs on blue yet")
+		w.serves(deployment.Green)
+		w.nomad.Intercept(nil)
+		w.sick["3.0.0"] = true
+		w.until(time.Minute, "registered", func(deployment.Service) bool { return slices.Contains(w.nomad.Jobs(), "api-blue") })
+		w.obeyed(kv.Pause, "")
+		w.obeyed(kv.Cutover, `{"arg":"blue","force":true}`)
+		w.until(time.Minute, "forced", func(r deployment.Service) bool { return r.Active == deployment.Blue })
+	})
+}

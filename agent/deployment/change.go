@@ -123,6 +123,16 @@ func init() {
 			s.Deployment.Dismissed = true
 			return nil
 		},
+		Registered: func(s *Service, _ Event) error {
+			if !s.InFlight() || s.Deployment.State != Launching {
+				return fmt.Errorf("%w: no candidate is being launched", ErrTransition)
+			}
+			slot := s.Slots[s.Deployment.To]
+			slot.Leaving = nil
+			s.put(s.Deployment.To, slot)
+			s.Deployment.Registered = true
+			return nil
+		},
 		Rescaled: func(s *Service, ev Event) error {
 			s.put(ev.Colour, *ev.Slot)
 			s.log(ev)

@@ -59,6 +59,7 @@ const (
 	TestOver    Kind = "test-over"    // it is over, or was stopped
 	Note        Kind = "note"         // evidence only
 	Weaken      Kind = "weaken"       // the way back lost or regained strength
+	Registered  Kind = "registered"   // the candidate's job is in Nomad, and the colour was empty before
 	Emptied     Kind = "emptied"      // a colour's job was stopped
 	Dismiss     Kind = "dismiss"      // Nomad is about to be asked to scale or stop the previous colour
 	Rescaled    Kind = "rescaled"     // a colour's counts were changed in place

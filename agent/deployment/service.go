@@ -277,6 +277,9 @@ type Deployment struct {
 
 	// Slotted is set once the idle colour's slot is the candidate's.
 	Slotted bool `json:"slotted,omitempty"`
+	// Registered is set once the candidate's job is in Nomad. Until then, what
+	// Consul has of the colour is somebody else.
+	Registered bool `json:"registered,omitempty"`
 	// Evict is what still occupied the idle colour when the candidate was
 	// launched; it is stopped first.
 	Evict *Slot `json:"evict,omitempty"`

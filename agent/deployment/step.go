@@ -206,10 +206,6 @@ func leave(s *Service, ev Event) {
 		}
 		s.put(d.To, slot)
 		d.Slotted = true
-	case Launched:
-		slot := s.Slots[d.To]
-		slot.Leaving = nil
-		s.put(d.To, slot)
 	case Void:
 		d.Candidate = *ev.Candidate
 	case GatesPass:
