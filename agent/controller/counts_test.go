@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -74,6 +75,7 @@ func TestCountIsEditedBeforeTheInstancesAreProven(t *testing.T) {
 		w.state("2.0.0", deployment.Gating)
 		w.obeyed(kv.Pause, "")
 		w.ill(deployment.Green)
+		synctest.Wait() // the agent has seen it
 		w.obeyed(kv.Resume, "")
 		w.obeyed(kv.Deploy, `{"vars":{"count":"1"}}`)
 		w.health(deployment.Green, deployment.Passing)
