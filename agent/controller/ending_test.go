@@ -168,3 +168,25 @@ func TestReleaseThatFailsHalfWay(t *testing.T) {
 		}
 	})
 }
+
+// The previous colour is to be scaled to nothing, and somebody has stopped or
+// removed its job meanwhile: nothing is left to do, and no person to be asked.
+func TestWhatIsGoneNeedsNoScaling(t *testing.T) {
+	for _, purge := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			w.scalesDown = true
+			w.adopted()
+			w.policy("2.0.0", body("", "", `then = "scale"`, ""))
+			w.state("2.0.0", deployment.Soaking)
+			if err := w.nomad.Client("people").Stop(w.Context(), "", "api", purge); err != nil {
+				t.Fatal(err)
+			}
+			w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+			w.obeyed(kv.Resume, "")
+			rec := w.until(5*time.Minute, "done", func(r deployment.Service) bool { return !r.InFlight() })
+			if _, there := rec.Slots[deployment.Blue]; there || rec.Held != nil || rec.Deployment.Outcome != deployment.Succeeded {
+				t.Errorf("%s, held %v, slots %v", rec.Deployment.Outcome, rec.Held, rec.Slots)
+			}
+		})
+	}
+}

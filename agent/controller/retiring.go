@@ -31,6 +31,15 @@ func (j job) retire(ctx context.Context) {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
 		}
+		if then == "scale" {
+			running, err := runningJob(ctx, client, slot.Namespace, slot.Job)
+			if err != nil {
+				return err
+			}
+			if running == nil {
+				then = "stop" // somebody did that: nothing is left to scale
+			}
+		}
 		j.w.asked.Store(true)
 		var err error
 		if then == "scale" {
