@@ -89,8 +89,12 @@ func (j job) target() (gates.Target, error) {
 	if !v.known {
 		return gates.Target{}, errors.New("Consul has not yet told of any instances")
 	}
+	instances := v.of(j.d.To, j.rec.Route.Loose)
+	for i := range instances {
+		instances[i].Colour = j.d.To // those of an adopted job carry none
+	}
 	return gates.Target{
 		Service: j.l.svc, Namespace: j.pol.Namespace, Colour: j.d.To, Version: j.d.Candidate.Version,
-		Hash: j.d.Candidate.Proof(), Instances: v.of(j.d.To, false), Expected: j.now().Slots[j.d.To].Expected,
+		Hash: j.d.Candidate.Proof(), Instances: instances, Expected: j.now().Slots[j.d.To].Expected,
 	}, nil
 }
