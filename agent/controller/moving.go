@@ -184,12 +184,22 @@ const probeEvery = 100 * time.Millisecond
 // Nomad and no healthy candidate.
 func (j job) rollBack(ctx context.Context) {
 	m := traffic.Move{To: j.d.From, Deployment: j.d.ID, Nonce: "rollback", Rollback: true}
+	var said told
 	written, at, err := j.shift(ctx, m)
-	if ctx.Err() != nil {
-		return
+	for ; err != nil; written, at, err = j.shift(ctx, m) {
+		if ctx.Err() != nil || lost(err) {
+			return
+		}
+		// A token may be on its way to be replaced, a rule to be given: whoever
+		// waits for traffic to go back must not have to ask for it twice.
+		if said.anew(err.Error(), j.now().Held != nil) {
+			j.say(deployment.Event{Kind: deployment.Hold, Reason: "ROLLBACK NOT MADE, trying again: " + sentence(err)})
+		}
+		if !pause(ctx, retryMost) {
+			return
+		}
 	}
-	if err != nil {
-		j.say(deployment.Event{Kind: deployment.Hold, Reason: "ROLLBACK NOT MADE: " + sentence(err)})
+	if ctx.Err() != nil {
 		return
 	}
 	for _, edit := range written.Kept {

@@ -12,6 +12,7 @@ import (
 
 	consulapi "github.com/hashicorp/consul/api"
 
+	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
@@ -311,5 +312,35 @@ func TestCutoverThatArrivesAfterItWasGivenUp(t *testing.T) {
 			t.Errorf("it arrived\n%s", w.witness.told())
 		}
 		w.serves(deployment.Blue)
+	})
+}
+
+// Consul refuses the rollback's write, as it does while a token is being replaced.
+// It is told, and made as soon as it can be: nobody has to ask for it again.
+func TestARefusedRollbackIsTriedAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
+			if c.Agent == "agent-1" && c.Op == "SetEntry" {
+				f.Before = fmt.Errorf("set: %w", consul.ErrForbidden)
+			}
+			return f
+		})
+		w.obeyed(kv.Rollback, "")
+		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		index := w.consul.Index()
+		time.Sleep(10 * time.Minute)
+		if wrote := w.consul.Index() - index; wrote > 5 {
+			t.Errorf("%d writes in ten minutes of nothing new", wrote)
+		}
+		w.serves(deployment.Green)
+		w.consul.Intercept(nil)
+		rec := w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.serves(deployment.Blue)
+		if rec.Held != nil {
+			t.Errorf("held: %s", rec.Held.Reason)
+		}
 	})
 }
