@@ -40,6 +40,8 @@ func (l *loop) policyEdited(ctx context.Context) error {
 	}
 	p := l.policy()
 	if p == nil {
+		l.errand.stop() // what it looks at is no policy any more
+		l.errand = nil
 		return nil
 	}
 	l.appraiseFor(ctx, p, nil, ask{by: "policy edit"})

@@ -16,6 +16,7 @@ import (
 	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
 )
 
 // addRoute is a person who edits the router by hand.
@@ -151,5 +152,44 @@ func TestReleaseWithdrawnHalfWay(t *testing.T) {
 		})
 		w.put(kv.Release, "")
 		w.until(time.Minute, "given back", func(r deployment.Service) bool { return !r.Managed })
+	})
+}
+
+// A policy is removed while its edit is still being looked at: nothing is released
+// that no policy asks for any more.
+func TestARemovedPolicyReleasesNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault {
+			return nomadtest.Fault{Hang: c.Op == "Parse" && c.Agent == "agent-1"}
+		})
+		w.policy("2.0.0", quick)
+		synctest.Wait()
+		w.removePolicy()
+		w.nomad.Intercept(nil)
+		time.Sleep(5 * time.Minute)
+		synctest.Wait()
+		if rec := w.record(); rec.Deployment != nil || rec.Held != nil {
+			t.Errorf("released %+v, held %v", rec.Deployment, rec.Held)
+		}
+	})
+}
+
+// The agent that leads has no policy, and Consul's health speaks against what
+// soaks, with nothing to go back to. A person accepts it as it is.
+func TestASoakWithoutAPolicyCanBeAccepted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Soaking)
+		w.removePolicy()
+		w.agents[0].stop()
+		w.agent("agent-2")
+		synctest.Wait()
+		w.ill(deployment.Blue)
+		w.ill(deployment.Green)
+		w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		w.obeyed(kv.Resume, "")
+		w.until(time.Minute, "over", func(r deployment.Service) bool { return !r.InFlight() })
 	})
 }

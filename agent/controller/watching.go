@@ -18,7 +18,7 @@ import (
 // trigger fires. It runs while paused or held too: only its good end waits.
 func (j job) watch(ctx context.Context) {
 	if j.pol == nil {
-		j.withoutPolicy(ctx)
+		j.withoutPolicy(ctx, deployment.WatchPass)
 		return
 	}
 	w := j.pol.Watch
@@ -32,18 +32,19 @@ func (j job) soak(ctx context.Context) {
 	case !j.d.From.Valid():
 		j.observe(ctx, nil, bounds{}, time.Second, begun(j.d.Since), deployment.SoakEnd)
 	case j.pol == nil:
-		j.withoutPolicy(ctx)
+		j.withoutPolicy(ctx, deployment.SoakEnd)
 	default:
 		j.observe(ctx, nil, bounds{}, time.Second, begun(j.d.Since).Add(j.pol.Soak.For), deployment.SoakEnd)
 	}
 }
 
 // withoutPolicy watches by Consul's health alone, and without an end: how long
-// to watch, and what becomes of the previous colour, is the policy's to say.
-func (j job) withoutPolicy(ctx context.Context) {
+// to watch, and what becomes of the previous colour, is the policy's to say. good
+// is what a person who accepts what it sees brings about.
+func (j job) withoutPolicy(ctx context.Context, good deployment.Kind) {
 	j.say(deployment.Event{Kind: deployment.Note, Reason: "agent " + j.l.t.c.cfg.Name +
 		" leads and has no policy for this service: Consul's health goes on being watched, and the previous colour is kept, until the policy is back"})
-	j.observe(ctx, nil, bounds{}, time.Second, time.Now().Add(1000*time.Hour), deployment.WatchPass)
+	j.observe(ctx, nil, bounds{}, time.Second, time.Now().Add(1000*time.Hour), good)
 }
 
 // bounds are what the policy has to say of a watch's length besides its end.
