@@ -145,7 +145,6 @@ func (j job) register(ctx context.Context) error {
 		var index uint64
 		if running != nil {
 			if jobspec.DeploymentOf(running) == j.d.ID && !stopped(running) {
-				j.w.registered.Store(true)
 				return j.resize(ctx, client, slot, running)
 			}
 			if owner := running.Meta[jobspec.MetaService]; owner != j.l.svc && !stopped(running) {
@@ -173,7 +172,6 @@ func (j job) register(ctx context.Context) error {
 		if err != nil {
 			return finalUnlessAway(err)
 		}
-		j.w.registered.Store(true)
 		j.l.log.Info("registered", "job", *rendered.ID, "version", j.d.Candidate.Version, "evaluation", reg.EvalID)
 		return nil
 	})

@@ -102,8 +102,6 @@ type work struct {
 	done   chan struct{}
 	// asked says that Nomad was asked for what cannot be taken back.
 	asked atomic.Bool
-	// registered says that the candidate's job is known to be the candidate's.
-	registered atomic.Bool
 }
 
 func newLoop(t *tenure, svc string) *loop {

@@ -95,10 +95,8 @@ func (l *loop) cutover(ctx context.Context, c command, ev deployment.Event) inte
 			to, named(d.Candidate), d.State, hint(d.State == deployment.Approving, " (teal approve consents)"))
 	case !d.Slotted, d.State == deployment.Launching && !d.Registered, l.known() && len(l.viewOf(to)) == 0:
 		return refusal("nothing of %s runs on %s yet", named(d.Candidate), to)
-	case !l.interruptLaunching():
-		return refusal("what runs on %s may be what ran there before: %s is not known to be registered yet; try again in a moment%s",
-			to, named(d.Candidate), hint(l.rec.Blocked() != nil, " (teal resume first: nothing goes on meanwhile)"))
 	}
+	l.interruptLaunching()
 	ev.Kind = deployment.Force
 	events := []deployment.Event{ev}
 	if l.rec.Blocked() != nil {
@@ -109,24 +107,14 @@ func (l *loop) cutover(ctx context.Context, c command, ev deployment.Event) inte
 	return intent{events: events, say: fmt.Sprintf("traffic is forced to %s (%s)", to, named(d.Candidate))}
 }
 
-// interruptLaunching ends the launch under way, for a cutover by force, and says
-// whether what runs on the candidate's colour is the candidate. Once the record
-// says that traffic goes there, nothing may stop or register anything there any
-// more, also while Consul's answer to the save is still on its way.
-func (l *loop) interruptLaunching() bool {
-	d, w := l.rec.Deployment, l.work
-	if d.State != deployment.Launching {
-		return true
+// interruptLaunching ends the launch under way, for a cutover by force. Once the
+// record says that traffic goes there, nothing may stop or register anything
+// there any more, also while Consul's answer to the save is still on its way.
+func (l *loop) interruptLaunching() {
+	if l.rec.Deployment.State == deployment.Launching && l.work != nil {
+		l.work.stop()
+		l.work = nil
 	}
-	if w == nil { // held: nobody looks
-		return d.Evict == nil
-	}
-	if !w.registered.Load() {
-		return false
-	}
-	w.stop()
-	l.work = nil
-	return true
 }
 
 // switchTo sends traffic to what already runs on the idle colour.

@@ -313,7 +313,7 @@ func TestForceIsNotForWhatRanThereBefore(t *testing.T) {
 		w.policy("3.0.0", quick)
 		w.state("3.0.0", deployment.Launching)
 		const force = `{"arg":"blue","force":true,"why":"it must be now"}`
-		w.refused(kv.Cutover, force, "what ran there before")
+		w.refused(kv.Cutover, force, "nothing of 3.0.0 runs on blue yet")
 		w.serves(deployment.Green)
 		away.Store(false)
 		for !w.command(kv.Cutover, force).Accepted {
