@@ -19,8 +19,8 @@ type lesson struct {
 // These bound what a record keeps of a lesson: a colour of a thousand instances has
 // more to tell than is worth keeping.
 const (
-	maxPast   = 8 << 10  // bytes of one trigger's
-	maxLesson = 16 << 10 // bytes of all together
+	maxPast   = 16 << 10 // bytes of one trigger's
+	maxLesson = 32 << 10 // bytes of all together
 )
 
 // learned is what a record keeps of one trigger's lesson.

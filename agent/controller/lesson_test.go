@@ -79,6 +79,22 @@ func TestWhatIsKeptOfALesson(t *testing.T) {
 	for i := range 1000 {
 		large.Each[fmt.Sprint("instance-", i)] = rollback.Counted{}
 	}
+	many := func(n int) (p rollback.Past) {
+		p.Each = map[string]rollback.Counted{}
+		for i := range n {
+			p.Each[fmt.Sprintf("_nomad-task-1c3e5a7b-0000-4000-8000-%012d-group-web-api-http", i)] = rollback.Counted{Requests: 1234567 + float64(i), Errors: 123}
+		}
+		return p
+	}
+	slow := rollback.Past{}
+	for i := range 11 {
+		p := many(6)
+		p.Spread.Fine.Squares, p.Spread.Fine.Rates = math.Pi, math.E
+		slow.Bounds = append(slow.Bounds, rollback.Bound{Le: float64(i), Past: p})
+	}
+	if got := remembered(newLesson("id", triggers, map[string]rollback.Past{"a": many(100), "b": slow}).text, triggers); len(got) != 2 {
+		t.Errorf("of the errors of a hundred instances and the latency of six is kept %v", got)
+	}
 	l := newLesson("id", triggers, map[string]rollback.Past{"a": large, "b": small})
 	got := remembered(l.text, triggers)
 	if _, ok := got["a"]; ok || got["b"].Requests != 10 || len(l.text) > maxLesson {
