@@ -96,7 +96,8 @@ staticcheck: build/tools/staticcheck
 
 .PHONY: unit
 unit:
-	$(GO) test $(RACE) -timeout 20m ./...
+	$(GO) test $(RACE) $(if $(RACE),-short) -timeout 20m ./...
+	$(GO) test -timeout 20m ./agent/controller
 	cd testbed && $(GO) test $(RACE) ./load ./faults
 
 build/tools/staticcheck: testbed/tools/go.mod
