@@ -15,10 +15,10 @@ import (
 // server. Each cluster on the machine holds one slot of them.
 const (
 	firstPort   = 20000
-	slotCount   = 24
-	slotPorts   = 500
+	slotCount   = 15
+	slotPorts   = 800
 	serverPorts = 20  // the first of a slot are the servers'
-	otherPorts  = 120 // the last are for what runs beside them, the rest is the tasks'
+	otherPorts  = 300 // the last are for what runs beside them, the rest is the tasks'
 )
 
 type slot struct {
