@@ -79,10 +79,7 @@ func (j job) evict(ctx context.Context) error {
 			}
 		}
 		j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
-		// Instances without colour are the adopted job's. Where that is gone already
-		// they are somebody else's, and may stay.
-		loose := j.rec.Route.Loose && slices.ContainsFunc(j.occupants(slot), func(s deployment.Slot) bool { return s.Adopted })
-		_, err = j.feed.await(ctx, func(v view) bool { return len(v.of(j.d.To, loose)) == 0 })
+		_, err = j.feed.await(ctx, func(v view) bool { return len(j.left(v)) == 0 })
 		return err
 	})
 	if err != nil || !j.rec.Route.Loose || j.d.To != deployment.Blue {
@@ -108,6 +105,14 @@ func (j job) occupants(slot deployment.Slot) []deployment.Slot {
 		all = append([]deployment.Slot{*old}, all...)
 	}
 	return all
+}
+
+// left are the instances that have to go before the candidate comes. Those without
+// colour are the adopted job's; where that is gone already they are somebody
+// else's, and may stay.
+func (j job) left(v view) []deployment.Instance {
+	adopted := func(s deployment.Slot) bool { return s.Adopted }
+	return v.of(j.d.To, j.rec.Route.Loose && slices.ContainsFunc(j.occupants(j.rec.Slots[j.d.To]), adopted))
 }
 
 // stopSlot stops a slot's job if it runs, and waits for its end.
@@ -249,7 +254,7 @@ func (j job) steady(ctx context.Context, expected int) error {
 // lingering names who still has the colour. Those of a machine that died stay in
 // Consul for three days, unless somebody says that it is gone.
 func (j job) lingering(v view) string {
-	list := v.of(j.d.To, j.rec.Route.Loose)
+	list := j.left(v)
 	if len(list) == 0 {
 		return "Consul knows no instance of it any more"
 	}

@@ -145,6 +145,21 @@ func TestAWorkerThatWakesUpLateIsRefusedByPostgreSQL(t *testing.T) {
 	}
 }
 
+// ended says which of the releases through a fault did not end as specified, or
+// were not made.
+func ended(t *testing.T, all []faults.Away, made int) {
+	t.Helper()
+	for _, a := range all {
+		t.Logf("%s: %.0f ms", a.What, a.TookMS)
+		if a.Broken != "" || a.Harmed > 0 {
+			t.Errorf("%+v", a)
+		}
+	}
+	if len(all) != made {
+		t.Errorf("%d of %d were done", len(all), made)
+	}
+}
+
 // The agent's clock is set back and forward by hours at every state of a
 // release: it ends as it is specified and in its time. When the clock was set
 // back and the agent began anew, what had not begun by that clock takes no
@@ -153,15 +168,7 @@ func TestTheClockIsSet(t *testing.T) {
 	s := open(t, "clock")
 	all, err := faults.SetClock(t.Context(), s.World, "clock", 1, t.Output())
 	s.must(err)
-	for _, a := range all {
-		t.Logf("%s: %.0f ms", a.What, a.TookMS)
-		if a.Broken != "" || a.Harmed > 0 {
-			t.Errorf("%+v", a)
-		}
-	}
-	if len(all) != 5 {
-		t.Errorf("%d of 5 were done", len(all))
-	}
+	ended(t, all, 5)
 }
 
 // The disk with the audit file runs full in the middle of a release and of a
@@ -171,13 +178,5 @@ func TestTheDiskIsFullInTheMiddle(t *testing.T) {
 	s := open(t, "disk")
 	all, err := faults.FullDisk(t.Context(), s.World, "disk", t.Output())
 	s.must(err)
-	for _, a := range all {
-		t.Logf("%s: %.0f ms", a.What, a.TookMS)
-		if a.Broken != "" || a.Harmed > 0 {
-			t.Errorf("%+v", a)
-		}
-	}
-	if len(all) != 3 {
-		t.Errorf("%d of 3 were done", len(all))
-	}
+	ended(t, all, 3)
 }

@@ -100,6 +100,15 @@ func (c *crew) works(ctx context.Context, colour deployment.Colour) error {
 	})
 }
 
+// ledger dismisses the workers and judges all that they wrote.
+func (c *crew) ledger(ctx context.Context) (Ledger, error) {
+	if err := c.dismiss(ctx); err != nil {
+		return Ledger{}, err
+	}
+	all, err := c.since(0)
+	return judge(all), err
+}
+
 // dismiss ends the workers in order.
 func (c *crew) dismiss(ctx context.Context) error {
 	var errs []error
@@ -200,14 +209,10 @@ func (l *lane) bothColours(ctx context.Context) (deployment.Colour, error) {
 func (h *Handovers) count(ctx context.Context, l *lane, c *crew, calm int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := c.dismiss(ctx); err != nil {
+	var err error
+	if h.Ledger, err = c.ledger(ctx); err != nil {
 		return err
 	}
-	all, err := c.since(0)
-	if err != nil {
-		return err
-	}
-	h.Ledger = judge(all)
 	last, err := c.since(calm)
 	if err != nil {
 		return err

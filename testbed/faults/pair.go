@@ -215,14 +215,10 @@ func (l *lane) both(ctx context.Context) error {
 func (p *Pair) count(ctx context.Context, l *lane, c *crew) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	if err := c.dismiss(ctx); err != nil {
+	var err error
+	if p.Ledger, err = c.ledger(ctx); err != nil {
 		return err
 	}
-	all, err := c.since(0)
-	if err != nil {
-		return err
-	}
-	p.Ledger = judge(all)
 	harmed, requests := l.harmed()
 	p.Requests, p.Harmed, p.Spoiled = requests.Requests, harmed, requests.Injected
 	fmt.Fprintf(l.log, "requests: %s\n", requests)
