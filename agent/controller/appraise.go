@@ -113,12 +113,20 @@ func (l *loop) appraiseFor(ctx context.Context, p *policy.Policy, order *command
 			if unborn(rec) && stage(rec) != stage(l.rec) {
 				return errStale
 			}
-			k.gone = l.nobodyBehind()
+			k.gone, k.job = l.nobodyBehind(), l.jobEdited
 			in := decide(l.rec, a, k)
 			if order != nil {
 				err = l.carryOut(ctx, *order, in)
-			} else if len(in.events) > 0 {
-				err = l.apply(ctx, nil, in.events...)
+			} else {
+				if in.idle() {
+					l.log.Info("nothing begins", "by", k.by, "reason", in.say)
+				}
+				if len(in.events) > 0 {
+					err = l.apply(ctx, nil, in.events...)
+				}
+			}
+			if err == nil && order == nil {
+				l.jobEdited = false
 			}
 			if err == nil && l.source != a.candidate.Source && l.rec.InFlight() && l.rec.Deployment.State == deployment.Preparing {
 				l.work.stop() // it plans by the text as it was

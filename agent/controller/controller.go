@@ -132,12 +132,11 @@ func New(cfg Config) *Controller {
 // changed are looked at, if this agent leads.
 func (c *Controller) SetPolicies(set *policy.Set) {
 	c.mu.Lock()
+	defer c.mu.Unlock() // whoever sees a new policy has been told of the edit
 	old := c.policies
 	c.policies = set
-	t := c.tenure
-	c.mu.Unlock()
-	if t != nil {
-		t.policiesEdited(old, set)
+	if c.tenure != nil {
+		c.tenure.policiesEdited(old, set)
 	}
 }
 

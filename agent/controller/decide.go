@@ -16,6 +16,7 @@ type ask struct {
 	order  bool // a deploy command: auto = false does not hold it back
 	queued bool // the turn of a queued version has come
 	gone   bool // no instance of the previous version passes, as Consul says
+	job    bool // the job itself was edited, and not only what judges it
 	at     time.Time
 	newID  func() string
 }
@@ -93,8 +94,18 @@ func decideIdle(rec deployment.Service, a appraisal, k ask) intent {
 		return intent{events: events, say: say}
 	case !a.pol.Auto && !k.order && !k.queued:
 		return intent{say: fmt.Sprintf("%s waits for teal deploy: the policy says auto = false", named(c))}
+	case takenBack(rec, c) && !k.job && !k.order && !k.queued:
+		return intent{events: []deployment.Event{seen(c, k)},
+			say: fmt.Sprintf("%s was rolled back and its job is as it was: edit the job, or teal deploy releases it all the same", named(c))}
 	}
 	return begin(c, idle, k)
+}
+
+// takenBack says whether the candidate is the job that was last taken back from
+// traffic. Another figure in the policy makes it no better.
+func takenBack(rec deployment.Service, c deployment.Candidate) bool {
+	last := rec.Deployment
+	return last != nil && last.Outcome == deployment.RolledBack && last.Candidate.Hash == c.Hash
 }
 
 // begin is a release of the candidate to the idle colour.

@@ -89,6 +89,7 @@ func (s *story) edit(version string, change ...func(*appraisal, *ask)) string {
 func byHand(_ *appraisal, k *ask)    { k.order = true }
 func notAuto(a *appraisal, _ *ask)   { a.pol.Auto = false }
 func replacing(a *appraisal, _ *ask) { a.pol.Soak.Newer = "replace" }
+func ofTheJob(_ *appraisal, k *ask)  { k.job = true }
 func otherPolicy(a *appraisal, _ *ask) {
 	a.candidate.Policy, a.candidate.Source = "pol-2", a.candidate.Source+"-pol-2"
 }
@@ -161,11 +162,27 @@ func TestPreviousVersionAgain(t *testing.T) {
 	s.want(s.edit("1.0.0"), "abort mark-seen", "idle", "")
 }
 
-// What a trigger found bad does not come back by an edit without its gates.
+// What was taken back comes again only if somebody means it: by an edit of its
+// job or by a command, and through its gates. Another limit in the policy, or a
+// change of leader, is not meant.
 func TestBadVersionIsProvenAnew(t *testing.T) {
-	s := adopted(t).to("2.0.0", deployment.Watching).step(
-		deployment.Event{Kind: deployment.Trigger, Detected: noon}, deployment.Event{Kind: deployment.RoutedBack})
-	s.want(s.edit("2.0.0"), "begin", deployment.Preparing, "2.0.0")
+	bad := func() *story {
+		return adopted(t).to("2.0.0", deployment.Watching).step(
+			deployment.Event{Kind: deployment.Trigger, Detected: noon}, deployment.Event{Kind: deployment.RoutedBack})
+	}
+	s := bad()
+	s.want(s.edit("2.0.0", otherPolicy), "mark-seen", "idle", "")
+	s.want(s.edit("3.0.0", otherPolicy), "begin", deployment.Preparing, "3.0.0")
+	s = bad()
+	s.want(s.edit("2.0.0", ofTheJob), "begin", deployment.Preparing, "2.0.0")
+	s = bad()
+	s.want(s.edit("2.0.0", byHand), "begin", deployment.Preparing, "2.0.0")
+}
+
+// What never served is tried again when what judged it is mended.
+func TestFailedVersionIsTriedAgainUnderAnotherPolicy(t *testing.T) {
+	s := adopted(t).to("2.0.0", deployment.Gating).step(deployment.Event{Kind: deployment.GateFail})
+	s.want(s.edit("2.0.0", otherPolicy), "begin", deployment.Preparing, "2.0.0")
 }
 
 // Invariant 1: an edit voids earlier passes and approvals.

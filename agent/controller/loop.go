@@ -54,6 +54,9 @@ type loop struct {
 	order   *command
 	waiting []command // that need an errand of their own
 	redo    bool      // the policy was edited during an errand for a command
+	// jobEdited says that the job itself was edited since the policy's text was
+	// last looked at.
+	jobEdited bool
 	// handoverFor is what the handover that runs was asked for.
 	handoverFor deployment.JobOwnership
 	// saved is rec for the goroutines beside the loop. What it points to is
@@ -67,8 +70,10 @@ type loop struct {
 type message interface{}
 
 type (
-	resumeNow    struct{}
-	policyEdited struct{}
+	resumeNow struct{}
+	// policyEdited tells of an edit; job says that it is one of the job itself,
+	// and not only of what judges it.
+	policyEdited struct{ job bool }
 	routeChanged struct{}
 	jobChanged   struct{ job *nomadapi.Job } // an event told of it
 	jobsSeen     struct {
@@ -224,6 +229,7 @@ func (l *loop) handle(ctx context.Context, m message) error {
 	case command:
 		return l.command(ctx, m)
 	case policyEdited:
+		l.jobEdited = l.jobEdited || m.job
 		return l.policyEdited(ctx)
 	case errandDone:
 		if m.from != l.errand {

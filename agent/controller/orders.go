@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -16,6 +17,11 @@ type intent struct {
 	say     string
 	id      string // of the deployment it begins or touches
 	refused bool
+}
+
+// idle says whether an intent changes nothing but what was looked at.
+func (in intent) idle() bool {
+	return !slices.ContainsFunc(in.events, func(ev deployment.Event) bool { return ev.Kind != deployment.MarkSeen })
 }
 
 func refusal(format string, args ...any) intent {
@@ -220,7 +226,7 @@ func (l *loop) abort(ev deployment.Event) intent {
 func (l *loop) resume(ctx context.Context, ev deployment.Event) intent {
 	if l.rec.Paused == nil && l.rec.Held == nil {
 		if l.rec.Problem != nil && l.policy() != nil {
-			l.t.post(l.svc, policyEdited{})
+			l.t.post(l.svc, policyEdited{job: true}) // whoever resumes wants it released
 			return intent{say: l.svc + " is looked at again"}
 		}
 		return refusal("%s is neither paused nor held", l.svc)

@@ -249,6 +249,16 @@ func (t *tenure) next(l *loop, idle bool) (m message, ok, gone bool) {
 	return nil, false, false
 }
 
+// edited says whether an edit of the policy is still to be taken by the loop.
+func (t *tenure) edited(l *loop) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.ContainsFunc(l.inbox, func(m message) bool {
+		_, ok := m.(policyEdited)
+		return ok
+	})
+}
+
 // record is the service's record as last written or read.
 func (t *tenure) record(svc string) stored {
 	k := t.kept(svc)
@@ -318,7 +328,7 @@ func (t *tenure) policiesFound(set *policy.Set) {
 		if rec, err := decodeRecord(p.Service, t.record(p.Service)); err == nil && seenIn(rec, p) {
 			continue
 		}
-		t.post(p.Service, policyEdited{})
+		t.post(p.Service, policyEdited{}) // what was edited meanwhile, nobody knows
 	}
 }
 
@@ -332,7 +342,7 @@ func (t *tenure) policiesEdited(old, now *policy.Set) {
 	for _, p := range now.Policies() {
 		was := old.Policy(p.Service)
 		if was == nil || was.SourceHash(nil) != p.SourceHash(nil) || was.Auto != p.Auto {
-			t.post(p.Service, policyEdited{})
+			t.post(p.Service, policyEdited{job: was == nil || was.Job.SourceHash(nil) != p.Job.SourceHash(nil)})
 		}
 	}
 	for _, p := range old.Policies() {

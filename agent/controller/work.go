@@ -72,6 +72,9 @@ func (l *loop) runner(a deployment.Action) func(job, context.Context) {
 		return job.retire
 	}
 	if why := l.otherPolicy(); why != "" {
+		if l.looksAtEdit() {
+			return nil // what the edit comes to is about to be decided
+		}
 		return func(j job, _ context.Context) {
 			j.say(deployment.Event{Kind: deployment.Hold, Cause: deployment.OtherPolicy, Reason: why})
 		}
@@ -97,6 +100,12 @@ func (l *loop) otherPolicy() string {
 			"give it the same files, run teal deploy to release what it has, or teal abort"
 	}
 	return ""
+}
+
+// looksAtEdit says whether an edit of the policy is being looked at, or is about
+// to be.
+func (l *loop) looksAtEdit() bool {
+	return l.redo || l.errand != nil && l.order == nil || l.t.edited(l)
 }
 
 // liftHold lifts a hold for another policy once the right one is there.
