@@ -7,6 +7,8 @@ import (
 	"reflect"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/deep"
 )
 
 // serverFields are what Nomad's server fills in; they are no part of a spec.
@@ -28,10 +30,7 @@ func spec(job *api.Job, version string) (map[string]any, error) {
 	if hole(reflect.ValueOf(job)) {
 		return nil, errHole
 	}
-	c, err := Copy(job)
-	if err != nil {
-		return nil, err
-	}
+	c := deep.Copy(job)
 	template := templateID(c)
 	keepServiceNames(c, template)
 	c.ID = &template

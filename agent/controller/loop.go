@@ -141,6 +141,7 @@ func (l *loop) run(ctx context.Context) error {
 		m, ok, gone := l.t.next(l, l.idle())
 		if gone {
 			l.forget()
+			l.t.tidy(l.svc)
 			return nil
 		}
 		if !ok {

@@ -92,6 +92,7 @@ func TestSimulate(t *testing.T) {
 // another history.
 var broke = []uint64{
 	200615,   // resume after a release by half: TestGivenBackByHalf
+	1000663,  // a preparation that nobody remembers, edited: TestAnEditOfAPreparationThatNobodyRemembers
 	10002746, // force to what is still being replaced: TestForceIsNotForWhatRanThereBefore
 	10007998, // an adopted job run anew after a crash: TestInstancesOfNobodyHoldUpNothing
 }

@@ -45,7 +45,8 @@ type tenure struct {
 
 // kept is what is left of a record between two loops of its service.
 type kept struct {
-	text  packed.Text
+	text  packed.Text // unless raw is there
+	raw   []byte      // while a loop writes it, again and again
 	index uint64
 	gist  gist
 	from  *policy.Policy
@@ -262,7 +263,11 @@ func (t *tenure) edited(l *loop) bool {
 // record is the service's record as last written or read.
 func (t *tenure) record(svc string) stored {
 	k := t.kept(svc)
-	return stored{raw: t.texts.Unpack(k.text), index: k.index, gist: k.gist, from: k.from}
+	raw := k.raw
+	if raw == nil {
+		raw = t.texts.Unpack(k.text)
+	}
+	return stored{raw: raw, index: k.index, gist: k.gist, from: k.from}
 }
 
 func (t *tenure) kept(svc string) kept {
@@ -298,7 +303,10 @@ func (t *tenure) setRecord(svc string, st stored) { t.put(svc, st, true) }
 // put keeps a record. One that was read, over which nobody else's read or our
 // own write may have come meanwhile, goes over no newer one.
 func (t *tenure) put(svc string, st stored, over bool) {
-	k := kept{text: t.texts.Pack(st.raw), index: st.index, gist: st.gist, from: st.from}
+	k := kept{raw: st.raw, index: st.index, gist: st.gist, from: st.from}
+	if !t.busy(svc) {
+		k = t.pack(k)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.records[svc]
@@ -315,6 +323,34 @@ func (t *tenure) put(svc string, st stored, over bool) {
 	t.tally.replace(was.gist, st.gist)
 	t.c.cfg.Meter.Services(t.tally.managed, t.tally.held, t.tally.paused)
 	t.c.cfg.Meter.Deployments(t.tally.states)
+}
+
+// pack makes a record small that will not be asked for soon.
+func (t *tenure) pack(k kept) kept {
+	if k.raw != nil {
+		k.text, k.raw = t.texts.Pack(k.raw), nil
+	}
+	return k
+}
+
+// tidy packs what a loop has left.
+func (t *tenure) tidy(svc string) {
+	k := t.kept(svc)
+	if k.raw == nil {
+		return
+	}
+	packed := t.pack(k)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.loops[svc] == nil && t.records[svc].index == k.index {
+		t.records[svc] = packed
+	}
+}
+
+func (t *tenure) busy(svc string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.loops[svc] != nil
 }
 
 // policiesFound looks at every policy once, at the start of a term. What was

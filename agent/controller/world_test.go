@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,8 @@ type world struct {
 	receivers []notify.Receiver
 	// set are the policies of every agent, in place of files in dir.
 	set *policy.Set
+	// inspected is the router as it was last asked for.
+	inspected atomic.Pointer[traffic.Observed]
 	// quiet agents keep no log, and count nothing.
 	quiet bool
 }
@@ -358,7 +361,12 @@ func (w *world) routed() deployment.Colour {
 	if err != nil || e == nil {
 		return deployment.None
 	}
-	return traffic.Inspect(e).Colour
+	if last := w.inspected.Load(); last != nil && last.Index == e.GetModifyIndex() {
+		return last.Colour
+	}
+	o := traffic.Inspect(e)
+	w.inspected.Store(&o)
+	return o.Colour
 }
 
 // jobs checks who may process background jobs.

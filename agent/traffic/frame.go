@@ -145,10 +145,19 @@ func (f frame) unfill(r api.ServiceRoute, c deployment.Colour) api.ServiceRoute 
 	d := *r.Destination
 	d.ServiceSubset = ""
 	r.Destination = &d
-	if empty, _ := json.Marshal(&d); string(empty) == "{}" {
+	if saysNothing(&d) {
 		r.Destination = nil
 	}
 	return r
+}
+
+// saysNothing says whether a destination is as good as none.
+func saysNothing(d *api.ServiceRouteDestination) bool {
+	if d.Service != "" || d.ServiceSubset != "" {
+		return false // as most do: it is asked often
+	}
+	text, _ := json.Marshal(d)
+	return string(text) == "{}"
 }
 
 // colourOf is the colour a route to this service names, None for all others.
@@ -183,10 +192,16 @@ func orDefault(scope string) string {
 }
 
 func (f frame) isCatchAll(r api.ServiceRoute) deployment.Colour {
+	if r.Match == nil || r.Match.HTTP == nil || r.Match.HTTP.PathPrefix != "/" {
+		return deployment.None
+	}
 	return f.same(r, catchAll(f.colourOf(r)), f.colourOf(r))
 }
 
 func (f frame) isPreview(r api.ServiceRoute) deployment.Colour {
+	if r.Match == nil || r.Match.HTTP == nil || len(r.Match.HTTP.Header) != 1 {
+		return deployment.None
+	}
 	return f.same(r, preview(f.colourOf(r)), f.colourOf(r))
 }
 
@@ -206,7 +221,7 @@ func (f frame) canonical(r api.ServiceRoute) string {
 			d.Service, d.Namespace, d.Partition = "", "", ""
 		}
 		r.Destination = &d
-		if empty, _ := json.Marshal(&d); string(empty) == "{}" {
+		if saysNothing(&d) {
 			r.Destination = nil
 		}
 	}

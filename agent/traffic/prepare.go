@@ -103,10 +103,12 @@ func prepared(f form, t Target, e api.ConfigEntry, serve deployment.Colour) (api
 		return stamped(f, t, f.blank(t), serve, t.Route.Loose, ""), nil
 	}
 	o := inspect(f, e)
-	if o.Owner == "" {
-		if t.Route.Prepared {
-			return nil, &EditedError{f.kind(), t.Service, o.Changes}
-		}
+	switch theirs := o.Owner == "" || o.Edited; {
+	case theirs && t.Route.Prepared:
+		return nil, &EditedError{f.kind(), t.Service, o.Changes}
+	case theirs:
+		// It may have our marks: those of a preparation that its leader did not
+		// survive. No release rests on it, so it is found like any other.
 		if resolver, ok := e.(*api.ServiceResolverConfigEntry); ok {
 			if err := (resolverForm{}).adoptable(resolver); err != nil {
 				return nil, err
@@ -116,9 +118,6 @@ func prepared(f form, t Target, e api.ConfigEntry, serve deployment.Colour) (api
 			return nil, err
 		}
 		return stamped(f, t, e, serve, t.Route.Loose, ""), nil
-	}
-	if o.Edited {
-		return nil, &EditedError{f.kind(), t.Service, o.Changes}
 	}
 	next := stamped(f, t, e, o.Colour, t.Route.Loose, o.Move)
 	if _, digest, _ := f.parts(next); digest == o.Digest && o.Epoch == t.Epoch {

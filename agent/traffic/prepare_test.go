@@ -298,3 +298,33 @@ func TestVerifyIsNotSatisfiedByTheOldColour(t *testing.T) {
 		w.wants(r.Verify(w.ctx, target, move(green, "cutover")), ErrUnsettled)
 	})
 }
+
+// Its leader did not live to record that an entry was prepared, and a person
+// changed it then. No release rests on it: it is taken over as it is found, and
+// what the person added is theirs, also when it is given back.
+func TestAnEditOfAPreparationThatNobodyRemembers(t *testing.T) {
+	w := newWorld(t)
+	r := w.router(api.ServiceRouter)
+	w.prepare(r, 1)
+	e := w.routerEntry()
+	theirs := api.ServiceRoute{Match: &api.ServiceRouteMatch{HTTP: &api.ServiceRouteHTTPMatch{PathPrefix: "/beta"}}}
+	e.Routes = append([]api.ServiceRoute{theirs}, e.Routes...)
+	w.put(e)
+
+	target := w.prepare(r, 2)
+	if o := w.serves(r, target, blue); o.Edited {
+		t.Fatalf("%+v", o)
+	}
+	w.must(r.Release(w.ctx, target))
+	if got := w.routerEntry(); got == nil || text(t, got.Routes) != text(t, []api.ServiceRoute{theirs}) {
+		t.Errorf("given back as %s", text(t, got))
+	}
+
+	w.prepare(r, 3)
+	e = w.routerEntry()
+	theirs.Destination = &api.ServiceRouteDestination{ServiceSubset: "green"}
+	e.Routes = append([]api.ServiceRoute{theirs}, e.Routes...)
+	w.put(e)
+	_, err := r.Prepare(w.ctx, w.setup(deployment.Route{}, 4))
+	w.wants(err, ErrRefused)
+}
