@@ -218,7 +218,7 @@ func (w *world) agent(name string) *agent {
 		defer close(done)
 		_ = elector.Run(ctx, w.witness.term(name, a.ctl.Run))
 	}()
-	a.stop = sync.OnceFunc(func() { cancel(); <-done })
+	a.stop = func() { cancel(); <-done } // by two at once, too: time goes on while they wait
 	w.agents = append(w.agents, a)
 	return a
 }
