@@ -66,9 +66,10 @@ func (l *loop) command(ctx context.Context, c command) error {
 	return err
 }
 
-// stands says whether a command is still there to be obeyed.
+// stands says whether a command is still there to be obeyed. A Consul server that
+// does not know yet that it leads no more could answer from before it was given.
 func (l *loop) stands(ctx context.Context, c command) (bool, error) {
-	pair, _, err := l.t.c.cfg.Store.Get(ctx, c.pair.Key, 0)
+	pair, err := l.t.c.cfg.Store.Read(ctx, c.pair.Key)
 	return err == nil && pair != nil && pair.ModifyIndex == c.pair.ModifyIndex, err
 }
 

@@ -30,6 +30,7 @@ import (
 // Store reads and writes Consul KV; every write is bound to the term.
 type Store interface {
 	Get(ctx context.Context, key string, index uint64) (*consulapi.KVPair, uint64, error)
+	Read(ctx context.Context, key string) (*consulapi.KVPair, error) // as new as anything written before
 	List(ctx context.Context, prefix string, index uint64) (consulapi.KVPairs, uint64, error)
 	Folders(ctx context.Context, prefix string) ([]string, error)
 	GetEach(ctx context.Context, keys []string, see func(*consulapi.KVPair)) error

@@ -51,6 +51,11 @@ type witness struct {
 	passes map[string]passer // of the service's instances
 	dead   map[deployment.Colour]time.Time
 	tally  *score // of a simulation, else nil
+
+	moody  map[string]bool      // hashes of the policies with a gate that tells
+	gating map[string]time.Time // proof → when it was last to be proven
+	let    map[string]time.Time // proof → when a gate last let it pass
+	theirs []string             // what people route in the router as it was last
 }
 
 // passer is what a proxy knows of an instance.
@@ -87,7 +92,7 @@ func newWitness(w *world) *witness {
 	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
 		terms: map[string]int{}, passes: map[string]passer{}, dead: map[deployment.Colour]time.Time{},
 		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{},
-		approvals: map[string]uint64{}}
+		approvals: map[string]uint64{}, gating: map[string]time.Time{}, let: map[string]time.Time{}}
 }
 
 // breaks reports a broken invariant. The lock is held.
@@ -191,6 +196,7 @@ func (x *witness) record(pair *consulapi.KVPair) {
 	if before := x.last(); before != nil {
 		x.wayBack(before.Service, rec)
 		x.approved(before.Service, rec)
+		x.proving(before.Service, rec)
 		x.tally.stepped(before.Service, rec)
 	} else {
 		x.tally.stepped(deployment.Service{}, rec)
@@ -266,10 +272,56 @@ func (x *witness) last() *writtenRecord {
 	return &x.records[len(x.records)-1]
 }
 
+// proving notes when a candidate is to be proven, or proven anew.
+func (x *witness) proving(before, now deployment.Service) {
+	is := func(s deployment.Service) bool { return s.InFlight() && s.Deployment.State == deployment.Gating }
+	if is(now) && !(is(before) && before.Deployment.ID == now.Deployment.ID && before.Deployment.Candidate.Proof() == now.Deployment.Candidate.Proof()) {
+		x.gating[now.Deployment.Candidate.Proof()] = time.Now()
+	}
+}
+
+// lets: a gate has let a candidate pass.
+func (x *witness) lets(proof string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.let[proof] = time.Now()
+}
+
+// proven (1): whatever the record says, where a policy has a gate, that gate has
+// let exactly this pass since it was to be proven.
+func (x *witness) proven(rec *writtenRecord) {
+	d := rec.Deployment
+	if !rec.InFlight() || d.State != deployment.CuttingOver || d.Forced != nil || !x.moody[d.Candidate.Policy] {
+		return
+	}
+	proof := d.Candidate.Proof()
+	since, gated := x.gating[proof]
+	if at, passed := x.let[proof]; gated && (!passed || at.Before(since)) {
+		x.breaks("traffic went to %s, whose gate has not passed", d.To)
+	}
+}
+
+// kept (9): what people route stays in whatever an agent writes.
+func (x *witness) kept(c consultest.Change) {
+	was := x.theirs
+	x.theirs = nil
+	if c.Entry != nil {
+		for _, r := range c.Entry.(*consulapi.ServiceRouterConfigEntry).Routes {
+			if r.Match != nil && r.Match.HTTP != nil && strings.HasPrefix(r.Match.HTTP.PathPrefix, "/admin") {
+				x.theirs = append(x.theirs, r.Match.HTTP.PathPrefix)
+			}
+		}
+	}
+	if isAgent(c.Agent) && !slices.Equal(was, x.theirs) {
+		x.breaks("%s made the routes of people, %v, into %v", c.Agent, was, x.theirs)
+	}
+}
+
 // route (1, 2, 6, 7): traffic goes only where a record written before said that
 // it would, only to what has a proof or was forced, only to what answers, and
 // never by a leader older than the entry.
 func (x *witness) route(c consultest.Change) {
+	x.kept(c)
 	if c.Entry == nil { // given back, or deleted by somebody
 		x.routed, x.epoch = deployment.None, 0
 		return
@@ -300,6 +352,7 @@ func (x *witness) route(c consultest.Change) {
 	case why != "":
 		x.breaks("traffic went to %s: %s; the record was %s", to, why, gistForPeople(rec.Service))
 	default:
+		x.proven(rec)
 		x.answers503(c.Agent, rec, to)
 	}
 }

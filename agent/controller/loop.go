@@ -170,7 +170,7 @@ func (l *loop) run(ctx context.Context) error {
 // readAnew looks whether a record that could not be understood has been mended
 // or deleted meanwhile.
 func (l *loop) readAnew(ctx context.Context, st stored) stored {
-	if pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.State(l.svc), 0); err == nil {
+	if pair, err := l.t.c.cfg.Store.Read(ctx, l.t.c.cfg.Keys.State(l.svc)); err == nil {
 		st = stored{}
 		if pair != nil {
 			st = stored{raw: pair.Value, index: pair.ModifyIndex}

@@ -120,7 +120,7 @@ func (l *loop) save(ctx context.Context, next deployment.Service, ended []deploy
 // reread finds out whether a commit that did not answer, or found another
 // index, was our own.
 func (l *loop) reread(ctx context.Context, next deployment.Service, wrote []byte, commit error) error {
-	pair, _, err := l.t.c.cfg.Store.Get(ctx, l.t.c.cfg.Keys.State(l.svc), 0)
+	pair, err := l.t.c.cfg.Store.Read(ctx, l.t.c.cfg.Keys.State(l.svc))
 	if err != nil {
 		return errors.Join(commit, err)
 	}

@@ -123,6 +123,7 @@ type simulation struct {
 	t        *testing.T
 	tally    *score
 	policies map[string]*policy.Set
+	moody    map[string]bool // hashes of the policies with a gate
 	found    []breakage
 	played   uint64
 	from     uint64
@@ -136,7 +137,7 @@ type breakage struct {
 }
 
 func newSimulation(t *testing.T) *simulation {
-	s := &simulation{t: t, tally: newScore(), policies: map[string]*policy.Set{"": policy.Empty()}, from: *simulateFrom}
+	s := &simulation{t: t, tally: newScore(), policies: map[string]*policy.Set{"": policy.Empty()}, moody: map[string]bool{}, from: *simulateFrom}
 	w := &world{TB: t, dir: t.TempDir()}
 	for _, version := range append(slices.Clone(versions), "5.0.0") {
 		for n, body := range bodies {
@@ -147,6 +148,7 @@ func newSimulation(t *testing.T) *simulation {
 			}
 			for _, p := range set.Policies() {
 				p.Job.Path = "/" + filepath.Base(p.Job.Path) // a temporary directory has another name each time
+				s.moody[p.Hash()] = len(p.Gates) > 0
 			}
 			s.policies[fmt.Sprint(version, n)] = set
 		}
@@ -206,7 +208,9 @@ func (s *simulation) play(plan schedule) (out outcome) {
 		c := &chaos{world: w, policies: s.policies, killed: map[string]bool{}, frozen: map[string]time.Time{},
 			floor: &floor{x: w.witness, running: map[*task]bool{}}}
 		c.tally = s.tally.of(c.slack)
-		w.witness.tally = c.tally
+		w.witness.tally, w.witness.moody = c.tally, s.moody
+		confidant.Store(w.witness)
+		defer confidant.Store(nil)
 		defer func() { out.history = w.witness.told() }()
 		w.live(func(*world) { c.play(plan) })
 	})

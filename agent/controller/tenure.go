@@ -287,7 +287,7 @@ func (t *tenure) find(ctx context.Context, svc string) (stored, error) {
 	}
 	var st stored
 	err := retry(ctx, t.c.cfg.Log, "read the record of "+svc, func(ctx context.Context) error {
-		pair, _, err := t.c.cfg.Store.Get(ctx, t.c.cfg.Keys.State(svc), 0)
+		pair, err := t.c.cfg.Store.Read(ctx, t.c.cfg.Keys.State(svc))
 		if err == nil && pair != nil {
 			st = stored{raw: pair.Value, index: pair.ModifyIndex}
 			st.gist = gistOf(decodeRecord(svc, st))

@@ -21,11 +21,11 @@ var mutations = []struct {
 	found string // what the break says
 	patch Patch
 }{
-	{"fencing", 0, 200, "wrote .* while .* led", Patch{"agent/consul/fence.go", []Edit{{
+	{"fencing", 108, 200, "wrote .* while .* led", Patch{"agent/consul/fence.go", []Edit{{
 		"Verb: api.KVCheckSession, Key: fence.LeaderKey, Session: fence.Session",
 		"Verb: api.KVGet, Key: fence.LeaderKey"}}}},
 
-	{"save before act", 0, 200, "without a record|no cutover to it was decided|it serves|nothing is being released", Patch{"agent/controller/save.go", []Edit{{
+	{"save before act", 9, 200, "without a record|no cutover to it was decided|it serves|nothing is being released", Patch{"agent/controller/save.go", []Edit{{
 		"	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {\n",
 		`	if was := l.rec; stateOf(was) != stateOf(next) {
 		l.work.stop()
@@ -38,15 +38,25 @@ var mutations = []struct {
 	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {
 `}}}},
 
-	{"handover through none", 0, 200, "the jobs went from|still does", Patch{"agent/deployment/step.go", []Edit{{
+	{"handover through none", 1, 200, "the jobs went from|still does", Patch{"agent/deployment/step.go", []Edit{{
 		"	s.Jobs.Owner = None\n}\n",
 		"	s.Jobs.Owner, s.Jobs.Target = to, \"\"\n}\n"}}}},
 
-	{"health re-check at cutover", 0, 1000, "has had no passing instance", Patch{"agent/controller/moving.go", []Edit{{
+	{"health re-check at cutover", 539, 1000, "has had no passing instance", Patch{"agent/controller/moving.go", []Edit{{
 		"		if !m.Rollback && j.d.Forced == nil {\n",
 		"		if false {\n"}}}},
 
-	{"join before campaign", 0, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
+	{"gates before cutover", 314, 1000, "whose gate has not passed", Patch{"agent/controller/gating.go", []Edit{{
+		"	case out.Verdict == gates.Pass && j.pol",
+		"	case out.Verdict <= gates.Fail && j.pol"}, {
+		"	case out.Verdict == gates.Pass:\n",
+		"	case out.Verdict <= gates.Fail:\n"}}}},
+
+	{"people's routes", 0, 200, "made the routes of people", Patch{"agent/traffic/service_router.go", []Edit{{
+		"	router.Routes = unframe(&router, readMark(e.GetMeta()).colour).shift(c).build()\n",
+		"	f := unframe(&router, readMark(e.GetMeta()).colour)\n	f.routes = nil\n	router.Routes = f.shift(c).build()\n"}}}},
+
+	{"join before campaign", 40, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
 		"	err := work(term, Term{\n",
 		"	var err error\n	gone := make(chan error, 1)\n	go func() { gone <- work(term, Term{\n"}, {
 		"		lease: o.lease,\n	})\n	close(returned)\n",
