@@ -12,8 +12,9 @@ import (
 )
 
 func main() {
+	args := cli.HideTokens(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.Run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := cli.Run(ctx, args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }

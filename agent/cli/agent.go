@@ -32,7 +32,7 @@ func (c *agentCommand) options() *options {
 		set.BoolVar(&c.o.LogJSON, "log-json", false, "Log JSON, one object a line.")
 		set.StringVar(&c.o.Prefix, "prefix", "", "The `prefix` of Teal's keys in Consul KV.")
 		set.StringVar(&c.o.ConsulAddr, "http-addr", "", "The `address` of Consul's HTTP API; also CONSUL_HTTP_ADDR.")
-		set.StringVar(&c.o.ConsulToken, "token", "", "Consul's ACL `token`; also CONSUL_HTTP_TOKEN. A file is better: a command line can be seen by others.")
+		set.StringVar(&c.o.ConsulToken, "token", "", "Consul's ACL `token`; also CONSUL_HTTP_TOKEN. A file is better: a command line stays in the shell's history, and others can see it until teal has begun.")
 		set.StringVar(&c.o.ConsulTokenFile, "token-file", "", "A `file` that holds Consul's ACL token; also CONSUL_HTTP_TOKEN_FILE.")
 		set.StringVar(&c.o.NomadAddr, "nomad-addr", "", "The `address` of Nomad's HTTP API; also NOMAD_ADDR.")
 	})

@@ -120,6 +120,24 @@ func TestSecretsStayWhereTheyAre(t *testing.T) {
 		run(nil, args...)
 	}
 
+	// A worker that is given its token on the command line.
+	w := s.Program(cluster.Program{
+		Name: "worker", Path: s.World.Teal,
+		Args:  []string{"work", "-token", consul, "-service", "hush", "--", "/bin/sleep", "1000"},
+		Env:   append(s.Env(), "ENVIRONMENT_NAME=blue", "CONSUL_HTTP_TOKEN="),
+		Ready: func(context.Context) error { return nil },
+	})
+	s.must(w.Start(s.soon()))
+	var shown []byte
+	s.must(cluster.Await(s.soon(), func(context.Context) error {
+		var err error
+		if shown, err = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", w.PID())); err == nil && !strings.Contains(string(shown), "xxxx") {
+			err = errors.New("its token is not hidden")
+		}
+		return err
+	}))
+	clean("the command line of teal work", string(shown))
+
 	// An agent and commands whose tokens are not known, and whose addresses
 	// hold a password.
 	wrong := []string{"CONSUL_HTTP_TOKEN=" + unknownConsul, "NOMAD_TOKEN=" + unknownNomad, "CONSUL_HTTP_AUTH=teal:" + basic}
@@ -163,6 +181,7 @@ func TestSecretsStayWhereTheyAre(t *testing.T) {
 	for _, each := range s.Agents() {
 		clean("the log of "+each.Name, each.Tail(1000000))
 	}
+	clean("the log of teal work", w.Tail(1000000))
 	pairs, _, err := s.ConsulClient().KV().List(s.Keys.Prefix(), nil)
 	s.must(err)
 	if len(pairs) < 5 {
