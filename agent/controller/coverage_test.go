@@ -107,7 +107,7 @@ var stepTable = sync.OnceValue(func() map[via]deployment.State {
 
 // elsewhere are edges that no schedule can take, and why.
 var elsewhere = map[string]string{
-	"cutting-over trigger":      "a probe asks over real HTTP, which virtual time cannot wait for: TestPoint10 and TestProbeOfAFirstRelease",
+	"cutting-over trigger":      "a probe asks over real HTTP, which virtual time cannot wait for: TestProbeOfAFirstRelease, and TestProbeThroughTheEntryPoint end to end",
 	"awaiting-approval unready": "the controller says it only of a cutover it has begun: the step table's own tests",
 }
 

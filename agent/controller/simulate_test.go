@@ -267,14 +267,19 @@ func (s *simulation) report(took time.Duration, next uint64) string {
 	fmt.Fprintf(&b, "%d schedules, %d steps in %s: %.1f a second; %d broke\n", s.played, *y.steps, took.Round(time.Second), float64(s.played)/took.Seconds(), len(s.found))
 	fmt.Fprintf(&b, "%d of %d edges of the step table; not reached: %s; not for a simulation: %s\n", len(y.edges), len(stepTable()),
 		orNone(y.missing()), strings.Join(slices.Sorted(maps.Keys(elsewhere)), ", "))
+	list := func(what string, counts map[string]int) {
+		fmt.Fprintf(&b, "%s:\n", what)
+		for _, name := range most(counts) {
+			fmt.Fprintf(&b, "  %8d %s\n", counts[name], name)
+		}
+	}
+	list("states entered", y.states)
+	list("edges taken", y.edges)
 	total := 0
 	for n := range maps.Values(y.faults) {
 		total += n
 	}
-	fmt.Fprintf(&b, "%d faults and events of %d kinds:\n", total, len(y.faults))
-	for _, name := range most(y.faults) {
-		fmt.Fprintf(&b, "  %8d %s\n", y.faults[name], name)
-	}
+	list(fmt.Sprintf("%d faults and events of %d kinds", total, len(y.faults)), y.faults)
 	return b.String()
 }
 

@@ -94,6 +94,14 @@ func TestConfigFileIsTheDefaults(t *testing.T) {
 	}
 }
 
+// Nobody but this machine is served, unless a config says so.
+func TestServesThisMachineOnlyByDefault(t *testing.T) {
+	host, _, err := net.SplitHostPort(Defaults().HTTP.Address)
+	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() {
+		t.Errorf("it listens on %q: %v", Defaults().HTTP.Address, err)
+	}
+}
+
 func TestPoliciesFromTheEnvironment(t *testing.T) {
 	t.Setenv("TEAL_POLICIES", "/srv/policies")
 	s, _, diags := Load("../../config.hcl")
