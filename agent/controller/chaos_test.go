@@ -400,6 +400,9 @@ func (c *chaos) converges() {
 		synctest.Wait()
 		c.check()
 		rec = c.record()
+		if rec.InFlight() && rec.Deployment.State == deployment.RollingBack { // 3: it waits for nobody
+			c.Errorf("a rollback is not done though Consul answers: %s", gistForPeople(rec))
+		}
 		slot := rec.Slots[rec.Active]
 		if rec.Managed && !rec.InFlight() && !rec.Jobs.Moving() && rec.Held == nil && rec.Paused == nil && slot.Version == "5.0.0" {
 			break
