@@ -12,6 +12,7 @@ FAULTS  ?=
 IDLE    ?= 5m
 SCALE   ?=
 FUZZTIME ?= 1m
+FUZZJOBS ?= 1
 SEEDS   ?= 1000
 SEED    ?=
 FROM    ?= 0
@@ -45,12 +46,11 @@ test: check servers ## Everything: unit, contract and end to end on real Consul 
 check: fmt vet staticcheck unit ## The quick loop: format, vet, staticcheck and unit tests, without servers
 
 .PHONY: fuzz
-fuzz: ## Fuzz every reader of input that others write; FUZZTIME=1m of each
-	@set -e; for p in $$($(GO) list ./...); do \
-		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; \
-		done; \
-	done
+fuzz: ## Fuzz every reader of input that others write; FUZZTIME=1m of each, FUZZJOBS=1 at a time
+	@for p in $$($(GO) list ./...); do \
+		$(GO) test -list '^Fuzz' $$p | sed -n "s|^Fuzz.*|$$p &|p"; \
+	done | xargs -P $(FUZZJOBS) -n 2 sh -c \
+		'echo "$$0 $$1"; $(GO) test -run "^\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 || exit 255'
 
 .PHONY: bench
 bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each
