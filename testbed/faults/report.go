@@ -40,7 +40,16 @@ type Report struct {
 	Nomad             string      `json:"nomad"`
 	Machine           string      `json:"machine"`
 	Partial           string      `json:"partial,omitempty"` // only the parts that match this were done
-	Errors            []string    `json:"errors"`            // parts that did not come to their end
+	Wanted            Wanted      `json:"wanted"`
+	Errors            []string    `json:"errors"` // parts that did not come to their end
+}
+
+// Wanted is how much a whole run was to do: one that did less has shown less.
+type Wanted struct {
+	FrozenLeaders int `json:"frozen_leaders"`
+	Failovers     int `json:"failovers"` // of each kind
+	Handovers     int `json:"handovers"`
+	LeaderKills   int `json:"consul_leader_kills"`
 }
 
 // PairFigures are two agents that make one release after another.
@@ -235,7 +244,14 @@ func (r Report) Verdict(j Jobs, strict bool) error {
 	wrong(r.Pair.Overlaps > 0, "two agents: %d workers were at work while one of the other colour was", r.Pair.Overlaps)
 	wrong(r.Pair.TokenRegressions > 0, "two agents: %d lines under a token lower than an earlier one", r.Pair.TokenRegressions)
 	wrong(whole && r.Pair.Releases == 0, "two agents made no release")
-	wrong(whole && j.Handovers == 0, "no jobs were handed over")
+	// A write may not come again in the run it was waited for, and a freeze come too late for it.
+	wrong(whole && r.Missed > r.KillPoints/4, "%d writes were not met in their run, and %d were", r.Missed, r.KillPoints)
+	wrong(whole && r.FrozenLeaders < (r.Wanted.FrozenLeaders+1)/2, "%d of %d leaders were frozen with a write in their hands", r.FrozenLeaders, r.Wanted.FrozenLeaders)
+	wrong(whole && (r.Failover.Samples < r.Wanted.Failovers || r.Handover.Samples < r.Wanted.Failovers),
+		"%d and %d changes of leader were timed, %d of each were wanted", r.Failover.Samples, r.Handover.Samples, r.Wanted.Failovers)
+	wrong(whole && len(r.Away) == 0, "nothing was away")
+	wrong(whole && (j.Handovers == 0 || j.Handovers < r.Wanted.Handovers), "jobs were handed over %d times, %d were wanted", j.Handovers, r.Wanted.Handovers)
+	wrong(whole && r.ConsulLeaderKills < r.Wanted.LeaderKills, "%d of Consul's leaders were killed, %d were to be", r.ConsulLeaderKills, r.Wanted.LeaderKills)
 	wrong(j.Overlaps > 0, "%d workers were at work while one of the other colour was", j.Overlaps)
 	wrong(j.TokenRegressions > 0, "%d lines under a token lower than an earlier one", j.TokenRegressions)
 	wrong(j.MaxGapMS > j.DeadlineMS, "nobody owned the jobs for %.0f ms after the last fault, the deadline is %.0f ms", j.MaxGapMS, j.DeadlineMS)

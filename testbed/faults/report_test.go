@@ -14,11 +14,15 @@ func good() (r Report, h Handovers) {
 	r.AddKills(Kills{Writes: 3, Kills: []Kill{
 		{Write: "a", Moment: Before, Hit: true}, {Write: "a", Moment: After, Hit: true}, {Write: "b", Moment: Before},
 	}})
+	for range 6 {
+		r.AddKills(Kills{Kills: []Kill{{Write: "c", Hit: true}}})
+	}
 	r.AddFailover(Failover{Killed: []time.Duration{time.Second}, Stopped: []time.Duration{100 * time.Millisecond}})
 	r.AddFrozen([]Late{{Write: "a", Hit: true}})
 	r.AddAway([]Away{{What: "Nomad away"}})
 	r.AddFenced([]Fenced{{Fence: true}, {Late: 1}})
 	r.AddPair(Pair{Releases: map[deployment.Outcome]int{deployment.Succeeded: 2}})
+	r.Wanted = Wanted{FrozenLeaders: 2, Failovers: 1, Handovers: 2, LeaderKills: 1}
 	return r, Handovers{Ledger: Ledger{Handovers: 2, Ticks: 9, MaxGap: time.Minute}, Calm: time.Second, LeaderKills: 1}
 }
 
@@ -27,7 +31,7 @@ func good() (r Report, h Handovers) {
 func TestTheVerdictMissesNothing(t *testing.T) {
 	r, h := good()
 	jobs := r.AddHandovers(h)
-	if r.KillPoints != 2 || r.Converged != 2 || r.Missed != 1 || r.FrozenLeaders != 1 || r.ConsulLeaderKills != 1 || jobs.MaxGapMS != 1000 || jobs.FaultsMaxGapMS != 60000 {
+	if r.KillPoints != 8 || r.Converged != 8 || r.Missed != 1 || r.FrozenLeaders != 1 || r.ConsulLeaderKills != 1 || jobs.MaxGapMS != 1000 || jobs.FaultsMaxGapMS != 60000 {
 		t.Errorf("%+v, %+v", r, jobs)
 	}
 	if err := r.Verdict(jobs, true); err != nil {
@@ -37,8 +41,8 @@ func TestTheVerdictMissesNothing(t *testing.T) {
 		breaks func(*Report, *Handovers)
 		says   string
 	}{
-		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Hit: true, Broken: "x"}}}) }, "2 of 3 kills"},
-		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Broken: "the run itself"}}}) }, "2 of 3 kills"},
+		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Hit: true, Broken: "x"}}}) }, "8 of 9 kills"},
+		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Broken: "the run itself"}}}) }, "8 of 9 kills"},
 		{func(r *Report, _ *Handovers) { r.AddKills(Kills{Kills: []Kill{{Hit: true, Harmed: 2}}}) }, "2 requests failed"},
 		{func(r *Report, _ *Handovers) { *r = Report{} }, "0 of 0 kills"},
 		{func(r *Report, _ *Handovers) { r.AddFrozen([]Late{{Stale: []string{"router"}}}) }, "1 writes by a leader"},
@@ -59,7 +63,12 @@ func TestTheVerdictMissesNothing(t *testing.T) {
 		{func(_ *Report, h *Handovers) { h.TokenRegressions = 4 }, "4 lines"},
 		{func(_ *Report, h *Handovers) { h.Calm = time.Minute }, "60000 ms after the last fault"},
 		{func(_ *Report, h *Handovers) { h.Harmed = 3 }, "3 requests failed"},
-		{func(_ *Report, h *Handovers) { *h = Handovers{} }, "no jobs were handed over"},
+		{func(_ *Report, h *Handovers) { h.Handovers = 1 }, "handed over 1 times, 2 were wanted"},
+		{func(_ *Report, h *Handovers) { h.LeaderKills = 0 }, "0 of Consul's leaders were killed"},
+		{func(r *Report, _ *Handovers) { r.Missed = 4 }, "4 writes were not met"},
+		{func(r *Report, _ *Handovers) { r.FrozenLeaders = 0 }, "0 of 2 leaders were frozen"},
+		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{}) }, "0 and 0 changes of leader"},
+		{func(r *Report, _ *Handovers) { r.Away = nil }, "nothing was away"},
 	} {
 		r, h := good()
 		x.breaks(&r, &h)

@@ -86,6 +86,7 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		Consul: calm.Consul[0].Binary.Version, Nomad: calm.Nomad.Binary.Version,
 		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Partial: x.only, Errors: []string{},
+		Wanted: faults.Wanted{FrozenLeaders: x.frozen + x.frozen/2, Failovers: x.failovers, Handovers: x.handovers, LeaderKills: x.leaderKills},
 	}
 	var jobs faults.Jobs
 	var mu sync.Mutex
