@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/url"
 	"slices"
@@ -63,7 +62,7 @@ func (q Document) Values(body []byte) ([]Value, error) {
 	if err := dec.Decode(&root); err != nil {
 		return nil, fmt.Errorf("the answer is not JSON: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) { // More takes a stray bracket for an end
+	if rest := bytes.TrimSpace(body[dec.InputOffset():]); len(rest) > 0 { // dec.More takes a stray bracket for an end
 		return nil, errors.New("the answer is not one JSON document: something follows it")
 	}
 	var out []Value
