@@ -70,7 +70,7 @@ func New(o Options) (*Agent, error) {
 		options: o, settings: *s, config: config, since: time.Now().UTC(), keys: kv.NewKeys(s.Prefix),
 		log: newLog(o, s), facts: newBoard(), metrics: api.NewMetrics(o.Version),
 	}
-	if a.consul, err = newConsul(s, a.metrics, a.log.Named("consul")); err != nil {
+	if a.consul, err = newConsul(s, a.metrics, a.log.Named("consul"), a.tokenRenewed); err != nil {
 		return nil, err
 	}
 	if a.nomad, err = newNomad(s, a.metrics, a.log.Named("nomad")); err != nil {
@@ -146,6 +146,13 @@ func (a *Agent) register(ctx context.Context, at place) error {
 		return nil
 	}
 	return a.registration.run(ctx, at)
+}
+
+// tokenRenewed is told that Consul's token is another one.
+func (a *Agent) tokenRenewed() {
+	if a.registration != nil {
+		a.registration.tokenRenewed()
+	}
 }
 
 // present keeps this agent's own key written.

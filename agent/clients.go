@@ -14,11 +14,12 @@ import (
 // newConsul makes the client that everything shares. A token file is not left
 // to the api package, which would read it only now, and fail where it is not
 // there yet. It would take the environment's instead of none: hence an empty
-// one.
-func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger) (*consul.Client, error) {
+// one. renewed is called when another token takes the place of one that was in
+// use; it must not wait.
+func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed func()) (*consul.Client, error) {
 	config := consul.Config{API: s.ConsulConfig(), Failures: m.ConsulError}
 	if path := config.API.TokenFile; path != "" {
-		config.Token = TokenOf(path, log)
+		config.Token = TokenOf(path, log, renewed)
 		config.API.Token, config.API.TokenFile = "", os.DevNull
 	}
 	return consul.New(config)
@@ -44,5 +45,5 @@ func newNomad(s *settings.Settings, m *api.Metrics, log hclog.Logger) (*nomad.Cl
 	if path == "" {
 		return client, nil
 	}
-	return client.WithToken(TokenOf(path, log)), nil
+	return client.WithToken(TokenOf(path, log, nil)), nil
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -152,6 +153,39 @@ func TestRegistrationLost(t *testing.T) {
 		}
 		if n := two.log.count("registered again"); n != 1 {
 			t.Errorf("registered again %d times\n%s", n, two.log)
+		}
+	})
+}
+
+// Consul's agent goes on using the token of the registration: another one is
+// made with each new token, at once and also right after the last, and the lead
+// is not lost by it.
+func TestRegisteredAgainWithANewToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := consultest.New()
+		one := start(t, s, "n1", "one", leaseTTL)
+		one.leads(time.Second)
+		time.Sleep(time.Minute)
+		registered, sessions := 0, s.Sessions()
+		s.Intercept(func(c consultest.Call) consultest.Fault {
+			if c.Op == "RegisterService" {
+				registered++
+			}
+			return consultest.Fault{}
+		})
+		for n := range 3 {
+			one.registration.tokenRenewed()
+			synctest.Wait()
+			if registered != n+1 {
+				t.Errorf("registered %d times after %d new tokens", registered, n+1)
+			}
+		}
+		time.Sleep(time.Minute)
+		if registered != 3 {
+			t.Errorf("registered %d times", registered)
+		}
+		if now := s.Sessions(); !reflect.DeepEqual(now, sessions) {
+			t.Errorf("sessions %v, they were %v", now, sessions)
 		}
 	})
 }

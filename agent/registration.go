@@ -54,8 +54,9 @@ type registration struct {
 	health   string
 	log      hclog.Logger
 
-	done  chan struct{} // closed when first registered
-	again chan struct{}
+	done    chan struct{} // closed when first registered
+	again   chan struct{}
+	renewed chan struct{}
 }
 
 func newRegistration(c registrar, s *settings.Settings, version string, log hclog.Logger) *registration {
@@ -68,6 +69,18 @@ func newRegistration(c registrar, s *settings.Settings, version string, log hclo
 		health:   id + "-health-" + hex.EncodeToString(own[:]),
 		done:     make(chan struct{}),
 		again:    make(chan struct{}, 1),
+		renewed:  make(chan struct{}, 1),
+	}
+}
+
+// tokenRenewed asks for the service to be registered again, with the token that
+// is used from now on: Consul's agent writes what the checks find with the token
+// of the registration, and when that is gone nobody learns of this agent's death
+// before its sessions' TTL has passed. It does not wait.
+func (r *registration) tokenRenewed() {
+	select {
+	case r.renewed <- struct{}{}:
+	default:
 	}
 }
 
@@ -109,17 +122,20 @@ func (r *registration) run(ctx context.Context, at place) error {
 
 func (r *registration) keep(ctx context.Context, c *complaint, register func(context.Context) error) {
 	for last := time.Now(); ; {
+		why := "Consul no longer knew this agent's checks"
 		select {
 		case <-ctx.Done():
 			return
+		case <-r.renewed:
+			why = "the token is another one"
 		case <-r.again:
-		}
-		if time.Since(last) < settled {
-			continue // who needs it asks again
+			if time.Since(last) < settled {
+				continue // who needs it asks again
+			}
 		}
 		if until(ctx, c, register) {
 			last = time.Now()
-			r.log.Info("registered again: Consul no longer knew this agent's checks", "id", r.id)
+			r.log.Info("registered again: "+why, "id", r.id)
 		}
 	}
 }

@@ -12,20 +12,25 @@ import (
 // tokenFile is a token that somebody else renews, as Nomad does with a
 // workload's identity.
 type tokenFile struct {
-	path string
-	log  hclog.Logger
+	path    string
+	log     hclog.Logger
+	renewed func() // may be nil
 
-	mu   sync.Mutex
-	last string // the last one that could be read
-	told bool
+	mu    sync.Mutex
+	last  string // the last one that could be read
+	asked bool
+	told  bool
 }
 
 // TokenOf is the token in a file that somebody else renews, read each time it
-// is asked for.
-func TokenOf(path string, log hclog.Logger) func() string { return newTokenFile(path, log).token }
+// is asked for. renewed, which may be nil and must not wait, is called when it
+// is not the one any more that was given out before.
+func TokenOf(path string, log hclog.Logger, renewed func()) func() string {
+	return newTokenFile(path, log, renewed).token
+}
 
-func newTokenFile(path string, log hclog.Logger) *tokenFile {
-	return &tokenFile{path: path, log: log}
+func newTokenFile(path string, log hclog.Logger, renewed func()) *tokenFile {
+	return &tokenFile{path: path, log: log, renewed: renewed}
 }
 
 // token reads the file, every time: it is small, and no time stamp tells of
@@ -44,10 +49,14 @@ func (f *tokenFile) token() string {
 		if f.told {
 			f.log.Info("the token file is readable again", "path", f.path)
 		}
+		if f.asked && read != f.last && f.renewed != nil {
+			f.renewed()
+		}
 		f.last, f.told = read, false
 	case !f.told:
 		f.told = true
 		f.log.Warn("cannot read the token file; going on with the last token, if there was one", "path", f.path, "error", err)
 	}
+	f.asked = true
 	return f.last
 }

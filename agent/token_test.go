@@ -30,7 +30,8 @@ func TestRenewedTokenFile(t *testing.T) {
 	logger := hclog.New(&hclog.LoggerOptions{Output: log})
 
 	// The file need not be there yet.
-	consul, err := newConsul(&s, nil, logger)
+	renewed := 0
+	consul, err := newConsul(&s, nil, logger, func() { renewed++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +70,9 @@ func TestRenewedTokenFile(t *testing.T) {
 	if log.count("cannot read the token file") != 4 || log.count("readable again") != 4 { // twice each
 		t.Errorf("%s", log)
 	}
+	if renewed != 3 { // from nothing to the first, too: Consul was asked without one
+		t.Errorf("told of %d renewals", renewed)
+	}
 	for _, token := range []string{"first", "other", "third"} {
 		if log.count(token) > 0 {
 			t.Errorf("the log holds a token\n%s", log)
@@ -90,7 +94,7 @@ func TestTokenFileOfTheEnvironment(t *testing.T) {
 	t.Setenv("CONSUL_HTTP_TOKEN_FILE", path)
 	t.Setenv("CONSUL_HTTP_TOKEN", "of the environment")
 	s := settings.Defaults()
-	client, err := newConsul(&s, nil, hclog.NewNullLogger())
+	client, err := newConsul(&s, nil, hclog.NewNullLogger(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ import (
 var runWorker = func(ctx context.Context, cfg worker.Config, at *api.Config) (int, error) {
 	config := consul.Config{API: at}
 	if at.TokenFile != "" {
-		config.Token = agent.TokenOf(at.TokenFile, cfg.Log)
+		config.Token = agent.TokenOf(at.TokenFile, cfg.Log, nil)
 		at.Token, at.TokenFile = "", os.DevNull // else the api package reads it once, and at once
 	}
 	client, err := consul.New(config)

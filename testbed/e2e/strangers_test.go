@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -188,4 +189,17 @@ func TestTokensRotate(t *testing.T) {
 	if a.PID() != pid {
 		t.Errorf("process %d, it was %d", a.PID(), pid)
 	}
+
+	// Consul's agent writes what a check finds with the token that the check was
+	// registered with: were that the old one, nobody would be told of this death.
+	s.must(a.Kill())
+	s.must(cluster.Await(s.soon(), func(ctx context.Context) error {
+		checks, _, err := s.ConsulClient().Health().Checks("teal", (&consulapi.QueryOptions{}).WithContext(ctx))
+		if err == nil && !slices.ContainsFunc(checks, func(c *consulapi.HealthCheck) bool {
+			return c.Type == "tcp" && c.Status == consulapi.HealthCritical
+		}) {
+			err = fmt.Errorf("no check has failed: %v", checks.AggregatedStatus())
+		}
+		return err
+	}))
 }
