@@ -14,23 +14,31 @@ import (
 	"github.com/tealdeploy/teal/jobspec"
 )
 
+// lasting is how long a stream must have been open to count as one that worked.
+const lasting = time.Minute
+
 // watchJobs follows Nomad's event stream, one connection for all jobs, and
 // sends services whose job was written to have a look.
 func (t *tenure) watchJobs(ctx context.Context) error {
 	cfg := t.c.cfg
 	var pause consul.Backoff
-	said := false
+	failures := 0
 	for ctx.Err() == nil {
+		began := time.Now()
 		err := cfg.Nomad("").Stream(ctx, 0, func(ev nomad.Event) {
 			pause.Reset()
-			said = false
+			failures = 0
 			t.jobEvent(ev)
 		})
 		if ctx.Err() != nil {
 			break
 		}
-		if !said {
-			said = true
+		if time.Since(began) > lasting {
+			failures = 0
+		}
+		// Nomad ends a stream when its token ends, and nothing is missed by
+		// who connects again.
+		if failures++; failures == 2 {
 			cfg.Log.Warn("jobs changed by others are not noticed: Nomad's events cannot be followed, trying again", "error", err)
 		}
 		pause.Wait(ctx)
