@@ -19,6 +19,8 @@ consul {
   address         = null  # CONSUL_HTTP_ADDR, or localhost:8500; unix:///path works too
   token           = null  # CONSUL_HTTP_TOKEN; better: token_file
   token_file      = null  # CONSUL_HTTP_TOKEN_FILE
+  auth_method     = null  # of type jwt: log in there for a token, instead of having one; docs/acl.md
+  jwt_file        = null  # with what, such as a workload's identity; read at each login
   datacenter      = null  # the agent's own
   namespace       = null  # CONSUL_NAMESPACE (enterprise)
   partition       = null  # CONSUL_PARTITION (enterprise)
@@ -36,6 +38,8 @@ nomad {
   namespace       = null  # NOMAD_NAMESPACE, or default; a jobspec's own goes first
   token           = null  # NOMAD_TOKEN; better: token_file
   token_file      = null  # a file with the token and nothing else
+  auth_method     = null  # of type JWT: log in there for a token, instead of having one; docs/acl.md
+  jwt_file        = null  # with what, such as a workload's identity; read at each login
   ca_file         = null  # NOMAD_CACERT
   ca_path         = null  # NOMAD_CAPATH
   cert_file       = null  # NOMAD_CLIENT_CERT

@@ -36,6 +36,7 @@ type Agent struct {
 
 	consul *consul.Client
 	nomad  *nomad.Client
+	logOut func(context.Context) error // of Consul, where a login gave the token
 
 	facts      *board
 	metrics    *api.Metrics
@@ -70,7 +71,7 @@ func New(o Options) (*Agent, error) {
 		options: o, settings: *s, config: config, since: time.Now().UTC(), keys: kv.NewKeys(s.Prefix),
 		log: newLog(o, s), facts: newBoard(), metrics: api.NewMetrics(o.Version),
 	}
-	if a.consul, err = newConsul(s, a.metrics, a.log.Named("consul"), a.tokenRenewed); err != nil {
+	if a.consul, a.logOut, err = newConsul(s, a.metrics, a.log.Named("consul"), a.tokenRenewed); err != nil {
 		return nil, err
 	}
 	if a.nomad, err = newNomad(s, a.metrics, a.log.Named("nomad")); err != nil {
@@ -123,10 +124,20 @@ func (a *Agent) Run(ctx context.Context) error {
 		func(ctx context.Context) error { return a.present(ctx, at.people) },
 		a.lead,
 	)
+	a.leave(ctx)
 	if err == nil {
 		a.log.Info("teal stopped")
 	}
 	return err
+}
+
+// leave gives back the token that a login gave: it may be one without an end.
+func (a *Agent) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	defer cancel()
+	if err := a.logOut(ctx); err != nil {
+		a.log.Warn("a token is left behind in Consul; it ends by itself if the auth method says when", "error", err)
+	}
 }
 
 // follow keeps up with what changes around the agent.

@@ -1,28 +1,54 @@
 package agent
 
 import (
+	"context"
 	"os"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tealdeploy/teal/agent/api"
 	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/login"
 	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/agent/settings"
 )
 
-// newConsul makes the client that everything shares. A token file is not left
-// to the api package, which would read it only now, and fail where it is not
-// there yet. It would take the environment's instead of none: hence an empty
-// one. renewed is called when another token takes the place of one that was in
-// use; it must not wait.
-func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed func()) (*consul.Client, error) {
+// newConsul makes the client that everything shares, and what gives its token
+// back at the end. A token file is not left to the api package, which would
+// read it only now, and fail where it is not there yet. It would take the
+// environment's instead of none: hence an empty one. renewed is called when
+// another token takes the place of one that was in use; it must not wait.
+func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed func()) (*consul.Client, func(context.Context) error, error) {
+	logOut := func(context.Context) error { return nil }
 	config := consul.Config{API: s.ConsulConfig(), Failures: m.ConsulError}
 	if path := config.API.TokenFile; path != "" {
 		config.Token = TokenOf(path, log, renewed)
+	}
+	if s.Consul.AuthMethod != "" {
+		plain := s.ConsulConfig()
+		plain.TokenFile = os.DevNull
+		anonymous, err := consul.New(consul.Config{API: plain, Failures: m.ConsulError})
+		if err != nil {
+			return nil, nil, err
+		}
+		logins := consul.NewLogins(anonymous)
+		keeper := login.New(login.Config{
+			Server: logins, Name: "Consul", Method: s.Consul.AuthMethod, File: s.Consul.JWTFile,
+			Header: consul.TokenHeader, Renewed: renewed, Log: log,
+		})
+		config.Over = keeper.Transport
+		logOut = func(ctx context.Context) error {
+			if secret := keeper.LastToken(); secret != "" {
+				return logins.LogOut(ctx, secret)
+			}
+			return nil
+		}
+	}
+	if config.Token != nil || config.Over != nil {
 		config.API.Token, config.API.TokenFile = "", os.DevNull
 	}
-	return consul.New(config)
+	client, err := consul.New(config)
+	return client, logOut, err
 }
 
 // newNomad makes the client that everything shares.
@@ -42,8 +68,21 @@ func newNomad(s *settings.Settings, m *api.Metrics, log hclog.Logger) (*nomad.Cl
 		return nil, err
 	}
 	client = client.Counting(m.NomadError)
-	if path == "" {
-		return client, nil
+	switch {
+	case s.Nomad.AuthMethod != "":
+		keeper := login.New(login.Config{
+			Server: nomad.NewLogins(client), Name: "Nomad", Method: s.Nomad.AuthMethod, File: s.Nomad.JWTFile,
+			Header: nomad.TokenHeader, Log: log,
+		})
+		if config, err = without.NomadConfig(); err != nil { // the client has changed its own
+			return nil, err
+		}
+		if client, err = nomad.NewOver(config, keeper.Transport); err != nil {
+			return nil, err
+		}
+		return client.Counting(m.NomadError), nil
+	case path != "":
+		return client.WithToken(TokenOf(path, log, nil)), nil
 	}
-	return client.WithToken(TokenOf(path, log, nil)), nil
+	return client, nil
 }

@@ -33,7 +33,7 @@ func TestFailedRequestsAreInTheMetrics(t *testing.T) {
 	s := settings.Defaults()
 	s.Consul.Address, s.Nomad.Address = server.URL, server.URL
 	m := api.NewMetrics("1.2.3")
-	consul, err := newConsul(&s, m, hclog.NewNullLogger(), nil)
+	consul, _, err := newConsul(&s, m, hclog.NewNullLogger(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestTLSOfTheEnvironment(t *testing.T) {
 	ping := func() (ofConsul, ofNomad error) {
 		t.Helper()
 		s := settings.Defaults()
-		consul, err := newConsul(&s, nil, hclog.NewNullLogger(), nil)
+		consul, _, err := newConsul(&s, nil, hclog.NewNullLogger(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

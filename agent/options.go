@@ -65,6 +65,7 @@ func (o Options) load() (*settings.Settings, error) {
 	}
 	if o.ConsulToken != "" || o.ConsulTokenFile != "" {
 		s.Consul.Token, s.Consul.TokenFile = o.ConsulToken, o.ConsulTokenFile
+		s.Consul.AuthMethod, s.Consul.JWTFile = "", ""
 	}
 	s.Log.JSON = s.Log.JSON || o.LogJSON
 	return s, nil

@@ -76,6 +76,15 @@ nomad {
 	if c := s.ConsulConfig(); c.Token != "secret" || c.TokenFile != "" {
 		t.Errorf("token %q, file %q", c.Token, c.TokenFile)
 	}
+	// And before a login.
+	config = write(t, filepath.Join(t.TempDir(), "config.hcl"), "consul {\n auth_method = \"teal\"\n jwt_file = \"/jwt\"\n}\n")
+	s, err = Options{Config: config, ConsulToken: "secret"}.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := s.ConsulConfig(); c.Token != "secret" || s.Consul.AuthMethod != "" {
+		t.Errorf("token %q, %+v", c.Token, s.Consul)
+	}
 }
 
 func TestWrongFlagsAndConfig(t *testing.T) {

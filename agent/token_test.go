@@ -31,7 +31,7 @@ func TestRenewedTokenFile(t *testing.T) {
 
 	// The file need not be there yet.
 	renewed := 0
-	consul, err := newConsul(&s, nil, logger, func() { renewed++ })
+	consul, _, err := newConsul(&s, nil, logger, func() { renewed++ })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestTokenFileOfTheEnvironment(t *testing.T) {
 	t.Setenv("CONSUL_HTTP_TOKEN_FILE", path)
 	t.Setenv("CONSUL_HTTP_TOKEN", "of the environment")
 	s := settings.Defaults()
-	client, err := newConsul(&s, nil, hclog.NewNullLogger(), nil)
+	client, _, err := newConsul(&s, nil, hclog.NewNullLogger(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,9 @@ type Config struct {
 	// Token, when set, is asked for the ACL token at each request, so that a
 	// rotated one takes effect without a restart.
 	Token func() string
+	// Over, when set, is what requests go over, made of the connection: it may
+	// add the token to them instead.
+	Over func(http.RoundTripper) http.RoundTripper
 	// Failures, when set, is told of each request that failed, by a word for
 	// what was asked. A compare-and-set that somebody else was faster at has
 	// not failed.
@@ -74,7 +77,11 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("consul client: %w", err)
 	}
 	// The api package has put it there, unless the caller did.
-	cfg.API.HttpClient.Transport = sieving{transport(cfg.API.HttpClient)}
+	own := transport(cfg.API.HttpClient)
+	if cfg.Over != nil {
+		own = cfg.Over(own)
+	}
+	cfg.API.HttpClient.Transport = sieving{own}
 	if cfg.Wait <= 0 || cfg.Wait > DefaultWait {
 		cfg.Wait = DefaultWait
 	}

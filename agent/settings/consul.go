@@ -13,6 +13,8 @@ type Consul struct {
 	Address       string // host:port, URL, or unix:///path
 	Token         string
 	TokenFile     string
+	AuthMethod    string // a JWT auth method to log in at
+	JWTFile       string // with what
 	Datacenter    string
 	Namespace     string
 	Partition     string
@@ -28,6 +30,8 @@ func (c *Consul) declare(d *hclbody.Decoder) {
 	d.String("address", &c.Address)
 	d.String("token", &c.Token)
 	d.String("token_file", &c.TokenFile)
+	d.String("auth_method", &c.AuthMethod)
+	d.String("jwt_file", &c.JWTFile)
 	d.String("datacenter", &c.Datacenter)
 	d.String("namespace", &c.Namespace)
 	d.String("partition", &c.Partition)
@@ -40,20 +44,18 @@ func (c *Consul) declare(d *hclbody.Decoder) {
 }
 
 func (c *Consul) check(d *hclbody.Decoder) {
-	checkConnection(d, c.Address, c.Token, c.TokenFile, c.CertFile, c.KeyFile)
+	checkConnection(d, c.Address, c.CertFile, c.KeyFile)
+	checkToken(d, c.Token, c.TokenFile, c.AuthMethod, c.JWTFile)
 }
 
 // checkConnection is what Consul's and Nomad's settings have in common.
-func checkConnection(d *hclbody.Decoder, address, token, tokenFile, certFile, keyFile string) {
+func checkConnection(d *hclbody.Decoder, address, certFile, keyFile string) {
 	if address != "" {
 		if err := checkServer(address); err != nil {
 			d.Errorf("address", "Wrong address", "This is not the address of a server: %s.", trust.Hide(err.Error()))
 		} else if err := trust.CheckAddress(address, "CONSUL_HTTP_AUTH or NOMAD_HTTP_AUTH in the environment"); err != nil {
 			d.Errorf("address", "Credentials in an address", "Credentials are shown with the address: %s.", err)
 		}
-	}
-	if token != "" && tokenFile != "" {
-		d.Errorf("token_file", "Two tokens", "Set either token or token_file.")
 	}
 	if (certFile == "") != (keyFile == "") {
 		at := "cert_file"
@@ -64,8 +66,26 @@ func checkConnection(d *hclbody.Decoder, address, token, tokenFile, certFile, ke
 	}
 }
 
+// checkToken wants one token, from one place.
+func checkToken(d *hclbody.Decoder, token, tokenFile, authMethod, jwtFile string) {
+	if token != "" && tokenFile != "" {
+		d.Errorf("token_file", "Two tokens", "Set either token or token_file.")
+	}
+	if (authMethod == "") != (jwtFile == "") {
+		at := "auth_method"
+		if authMethod == "" {
+			at = "jwt_file"
+		}
+		d.Errorf(at, "Where to log in, and with what", "Set both auth_method and jwt_file, or neither.")
+	}
+	if authMethod != "" && token+tokenFile != "" {
+		d.Errorf("auth_method", "Two tokens", "Set either auth_method and jwt_file, to log in, or a token.")
+	}
+}
+
 // ConsulConfig is the client's configuration: the environment's, with these
-// settings over it. A token file is read when the client is made.
+// settings over it. A token file is read when the client is made. Who
+// logs in has no token yet.
 func (s *Settings) ConsulConfig() *consulapi.Config {
 	c, config := s.Consul, consulapi.DefaultConfig()
 	set(&config.Address, c.Address)
@@ -79,6 +99,8 @@ func (s *Settings) ConsulConfig() *consulapi.Config {
 	set(&config.TLSConfig.KeyFile, c.KeyFile)
 	config.TLSConfig.InsecureSkipVerify = config.TLSConfig.InsecureSkipVerify || c.TLSSkipVerify
 	switch {
+	case c.AuthMethod != "":
+		config.Token, config.TokenFile = "", ""
 	case c.TokenFile != "":
 		config.Token, config.TokenFile = "", c.TokenFile
 	case c.Token != "":

@@ -18,6 +18,8 @@ type Nomad struct {
 	Namespace     string
 	Token         string
 	TokenFile     string
+	AuthMethod    string // a JWT auth method to log in at
+	JWTFile       string // with what
 	CAFile        string
 	CAPath        string
 	CertFile      string
@@ -32,6 +34,8 @@ func (n *Nomad) declare(d *hclbody.Decoder) {
 	d.String("namespace", &n.Namespace)
 	d.String("token", &n.Token)
 	d.String("token_file", &n.TokenFile)
+	d.String("auth_method", &n.AuthMethod)
+	d.String("jwt_file", &n.JWTFile)
 	d.String("ca_file", &n.CAFile)
 	d.String("ca_path", &n.CAPath)
 	d.String("cert_file", &n.CertFile)
@@ -41,7 +45,8 @@ func (n *Nomad) declare(d *hclbody.Decoder) {
 }
 
 func (n *Nomad) check(d *hclbody.Decoder) {
-	checkConnection(d, n.Address, n.Token, n.TokenFile, n.CertFile, n.KeyFile)
+	checkConnection(d, n.Address, n.CertFile, n.KeyFile)
+	checkToken(d, n.Token, n.TokenFile, n.AuthMethod, n.JWTFile)
 	if n.Address != "" && !strings.Contains(n.Address, "://") {
 		d.Errorf("address", "Wrong address", "Nomad's address needs its scheme: http://%s.", n.Address)
 	}
@@ -62,6 +67,9 @@ func (s *Settings) NomadConfig() (*nomadapi.Config, error) {
 	set(&config.TLSConfig.ClientCert, n.CertFile)
 	set(&config.TLSConfig.ClientKey, n.KeyFile)
 	config.TLSConfig.Insecure = config.TLSConfig.Insecure || n.TLSSkipVerify
+	if n.AuthMethod != "" {
+		config.SecretID = "" // the environment's: who logs in has no token yet
+	}
 	if n.TokenFile != "" {
 		token, err := os.ReadFile(n.TokenFile)
 		if err != nil {

@@ -210,6 +210,30 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// A token is had in one way only, and a login takes a place and something to
+// show.
+func TestOneWayToAToken(t *testing.T) {
+	for text, mistakes := range map[string]int{
+		"auth_method = \"teal\"\njwt_file = \"jwt\"":                     0,
+		"auth_method = \"\"\njwt_file = \"\"\ntoken_file = \"t\"":        0,
+		"auth_method = \"teal\"":                                         1,
+		"jwt_file = \"jwt\"":                                             1,
+		"auth_method = \"teal\"\njwt_file = \"jwt\"\ntoken = \"t\"":      1,
+		"auth_method = \"teal\"\njwt_file = \"jwt\"\ntoken_file = \"t\"": 1,
+		"auth_method = \"teal\"\ntoken = \"t\"\ntoken_file = \"t\"":      3,
+	} {
+		for _, server := range []string{"consul", "nomad"} {
+			path := filepath.Join(t.TempDir(), "config.hcl")
+			if err := os.WriteFile(path, []byte(server+" {\n"+text+"\n}\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, diags := Load(path); len(diags) != mistakes {
+				t.Errorf("%s: %d mistakes in\n%s\nwant %d: %v", server, len(diags), text, mistakes, diags)
+			}
+		}
+	}
+}
+
 // The file goes before the environment, the environment before the default.
 func TestPrecedence(t *testing.T) {
 	emptyEnvironment(t)
@@ -341,6 +365,18 @@ nomad {
 	}
 	if _, err := consul.Status().Leader(); err != nil || <-tokens != "secret" {
 		t.Errorf("consul: %v", err)
+	}
+
+	// Who logs in has no token yet, whatever the environment says.
+	t.Setenv("CONSUL_HTTP_TOKEN", "env")
+	t.Setenv("CONSUL_HTTP_TOKEN_FILE", token)
+	t.Setenv("NOMAD_TOKEN", "env")
+	login := load(t, "consul {\n auth_method = \"teal\"\n jwt_file = \"jwt\"\n}\nnomad {\n auth_method = \"teal\"\n jwt_file = \"jwt\"\n}")
+	if c, n := login.ConsulConfig(), login; c.Token+c.TokenFile != "" || n.Consul.JWTFile != "jwt" || n.Nomad.AuthMethod != "teal" {
+		t.Errorf("consul: %q %q, %+v", c.Token, c.TokenFile, login.Consul)
+	}
+	if n, err := login.NomadConfig(); err != nil || n.SecretID != "" {
+		t.Errorf("nomad: %q, %v", n.SecretID, err)
 	}
 
 	s.Nomad.TokenFile = filepath.Join(t.TempDir(), "nowhere")

@@ -1,0 +1,36 @@
+package nomad
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+
+	"github.com/hashicorp/nomad/api"
+)
+
+// NewOver makes a client, as New does, whose requests go over what over makes of
+// the connection. The api package lets nobody at the transport that it makes for
+// itself, so an equal one is made here.
+func NewOver(config *api.Config, over func(http.RoundTripper) http.RoundTripper) (*Client, error) {
+	pooled := http.DefaultTransport.(*http.Transport).Clone()
+	pooled.MaxIdleConnsPerHost = runtime.GOMAXPROCS(0) + 1
+	pooled.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	pooled.ForceAttemptHTTP2 = false
+	if socket, ok := strings.CutPrefix(config.Address, "unix://"); ok {
+		pooled.Proxy = nil
+		pooled.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
+	}
+	client := &http.Client{Transport: pooled}
+	if err := api.ConfigureTLS(client, config.TLSConfig); err != nil {
+		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)
+	}
+	client.Transport = over(pooled)
+	config.HttpClient = client
+	return New(config)
+}
