@@ -1,6 +1,6 @@
 # Teal itself as a Nomad system job: one agent on every node, of which one
-# leads. It talks to Nomad through the Task API's socket with its workload
-# identity, so it holds no token of its own, and registers itself in Consul.
+# leads. It talks to Nomad through the Task API's socket, registers itself in
+# Consul, and holds no token: it shows its workload identity.
 #
 #   nomad job run -var folder=examples examples/teal.nomad.hcl
 #
@@ -11,11 +11,10 @@
 #   nomad job run -var policies=/etc/teal/policies examples/teal.nomad.hcl
 #
 # The binary is expected on the nodes; an artifact block in the task may fetch
-# it. Where Nomad's ACLs are on, give the agents a token; where Consul's are, a
-# binding rule. Both are in docs/acl.md:
+# it. Where Consul's or Nomad's ACLs are on, the agents log in at an auth method
+# of each by an identity that Nomad renews; docs/acl.md has how to make them:
 #
-#   nomad var put nomad/jobs/teal token=$TOKEN
-#   nomad job run -var acl=true -var folder=examples examples/teal.nomad.hcl
+#   nomad job run -var consul_auth=teal -var nomad_auth=teal -var folder=examples examples/teal.nomad.hcl
 
 variable "teal" {
   type        = string
@@ -53,10 +52,22 @@ variable "port" {
   default     = 4680
 }
 
-variable "acl" {
-  type        = bool
-  description = "Nomad's ACLs are on: the agents' token is in the variable nomad/jobs/teal."
-  default     = false
+variable "consul_auth" {
+  type        = string
+  description = "Consul's ACLs are on: the auth method at which the agents log in."
+  default     = ""
+}
+
+variable "nomad_auth" {
+  type        = string
+  description = "Nomad's ACLs are on: the auth method at which the agents log in."
+  default     = ""
+}
+
+variable "identity_ttl" {
+  type        = string
+  description = "How long an identity to log in by is good. Nomad renews it after half of that."
+  default     = "1h"
 }
 
 variable "env" {
@@ -103,23 +114,33 @@ job "teal" {
       }
 
       # The workload's own token, for Nomad's socket, which wants one even where
-      # ACLs are off, and for the variable below.
+      # ACLs are off.
       identity {
         file = true
       }
 
-      # Where Consul's ACLs are on, a token for this workload, in
-      # CONSUL_HTTP_TOKEN. Where they are off, nothing.
-      consul {}
-
-      # Where Nomad's ACLs are on, an identity is not enough: Nomad plans for ACL
-      # tokens only. The agent reads the file again when it changes.
-      dynamic "template" {
-        for_each = var.acl ? ["token"] : []
+      # Where ACLs are on, what the agent logs in by, one each, so that neither
+      # server can be shown what is meant for the other. Nomad writes it anew into
+      # secrets/nomad_<name>.jwt before it ends, and the agent reads it at each login.
+      dynamic "identity" {
+        for_each = var.consul_auth == "" ? [] : ["consul.io"]
         content {
-          destination = "secrets/acl_token"
+          name        = "teal_consul"
+          aud         = [identity.value]
+          ttl         = var.identity_ttl
+          file        = true
           change_mode = "noop"
-          data        = "{{ with nomadVar \"nomad/jobs/teal\" }}{{ .token }}{{ end }}"
+        }
+      }
+
+      dynamic "identity" {
+        for_each = var.nomad_auth == "" ? [] : ["nomadproject.io"]
+        content {
+          name        = "teal_nomad"
+          aud         = [identity.value]
+          ttl         = var.identity_ttl
+          file        = true
+          change_mode = "noop"
         }
       }
 
@@ -136,12 +157,16 @@ job "teal" {
           }
 
           consul {
-            address = "${var.consul}"
+            address     = "${var.consul}"
+            auth_method = "${var.consul_auth}"
+            jwt_file    = "${var.consul_auth == "" ? "" : "secrets/nomad_teal_consul.jwt"}"
           }
 
           nomad {
-            address    = "unix://{{ env "NOMAD_SECRETS_DIR" }}/api.sock"
-            token_file = "{{ env "NOMAD_SECRETS_DIR" }}/${var.acl ? "acl_token" : "nomad_token"}"
+            address     = "unix://{{ env "NOMAD_SECRETS_DIR" }}/api.sock"
+            token_file  = "${var.nomad_auth == "" ? "secrets/nomad_token" : ""}"
+            auth_method = "${var.nomad_auth}"
+            jwt_file    = "${var.nomad_auth == "" ? "" : "secrets/nomad_teal_nomad.jwt"}"
           }
         EOF
       }

@@ -65,7 +65,8 @@ plugin "raw_exec" {
 }
 
 acl {
-  enabled = %[10]t
+  enabled                  = %[10]t
+  token_min_expiration_ttl = "1s" # so that tests see one end
 }
 
 consul {

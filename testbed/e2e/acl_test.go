@@ -15,18 +15,28 @@ import (
 	"github.com/tealdeploy/teal/testbed/world"
 )
 
+// blocks are the texts in a language that docs/acl.md gives under a heading.
+func (s *stage) blocks(heading, language string) []string {
+	s.t.Helper()
+	text, err := os.ReadFile(filepath.Join(s.Root, "docs", "acl.md"))
+	s.must(err)
+	_, section, _ := strings.Cut(string(text), "\n## "+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	parts := strings.Split(section, "```"+language+"\n")
+	if len(parts) < 2 {
+		s.t.Fatalf("docs/acl.md has no %s under %q", language, heading)
+	}
+	for i, part := range parts {
+		parts[i], _, _ = strings.Cut(part, "```")
+	}
+	return parts[1:]
+}
+
 // documented are the rules that docs/acl.md gives under a heading, for this
 // site's prefix and a service.
 func (s *stage) documented(heading, service string) string {
 	s.t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.Root, "docs", "acl.md"))
-	s.must(err)
-	_, section, ok := strings.Cut(string(text), "\n## "+heading+"\n")
-	_, block, fenced := strings.Cut(section, "```hcl\n")
-	rules, _, closed := strings.Cut(block, "```")
-	if !ok || !fenced || !closed {
-		s.t.Fatalf("docs/acl.md has no rules under %q", heading)
-	}
+	rules := s.blocks(heading, "hcl")[0]
 	return strings.NewReplacer(`"teal/`, `"`+s.Keys.Prefix(), `/api/`, `/`+service+`/`, `/api"`, `/`+service+`"`, `"api"`, `"`+service+`"`).Replace(rules)
 }
 

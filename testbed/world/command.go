@@ -46,6 +46,12 @@ func (s *Site) NomadCLI(ctx context.Context, args ...string) (Ran, error) {
 	return s.run(ctx, filepath.Join(s.Bin(), "nomad"), nil, args...)
 }
 
+// Shell runs a script as a person types it, and ends it at the first command
+// that fails.
+func (s *Site) Shell(ctx context.Context, script string) (Ran, error) {
+	return s.run(ctx, "/bin/sh", nil, "-ec", script)
+}
+
 func (s *Site) run(ctx context.Context, path string, env []string, args ...string) (Ran, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = s.Dir
