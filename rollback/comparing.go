@@ -97,8 +97,8 @@ func (j *comparingJudge) inSequence() Judgement {
 	switch {
 	case j.blind(&out):
 		return out
-	case out.Figures["requests"] == 0 && j.sequence.requests > 0:
-		out.Reason = fmt.Sprintf("no requests within %s", brief(j.Window))
+	case out.Figures["requests"] == 0 && !j.seen.series && j.sequence.requests > 0:
+		out.Reason = fmt.Sprintf("no requests within %s%s", brief(j.Window), j.missing())
 		return out
 	case j.sequence.requests < float64(j.MinRequests) && weight < proof:
 		out.Reason = fmt.Sprintf("too few requests (%s of %d)%s", amount(j.sequence.requests), j.MinRequests, j.missing())
@@ -112,7 +112,13 @@ func (j *comparingJudge) inSequence() Judgement {
 	if alone != "" && out.Verdict != Fine {
 		limit, who = j.bar.instance, " of instance "+alone
 	}
+	said := j.said(out, rate)
+	if out.Figures["requests"] == 0 {
+		// Nobody comes any more, which is the matter of volume: what was seen stands.
+		said = fmt.Sprintf("no requests within %s; %s since the cutover, of which %s %s", brief(j.Window),
+			amount(j.sequence.requests), amount(j.sequence.failed), j.words.did)
+	}
 	out.Reason = fmt.Sprintf("%s; the previous colour's share was %s (of %s requests), and evidence%s against %s is %.3g (%.0f is proof)",
-		j.said(out, rate), percent(j.bar.share), amount(j.past.Requests), who, percent(limit), odds, math.Exp(proof))
+		said, percent(j.bar.share), amount(j.past.Requests), who, percent(limit), odds, math.Exp(proof))
 	return out
 }

@@ -26,6 +26,9 @@ type errorsJudge struct {
 	seen     sight
 	readings []reading // of the newest scrape
 	total    float64   // requests since the watch began
+	// fine is what was said the last time that a window held enough requests, if all
+	// was well then.
+	fine string
 }
 
 // words say what is held against a request.
@@ -36,11 +39,11 @@ type words struct {
 
 // sight is how much of the colour the newest scrape showed.
 type sight struct {
-	any        bool // there was a scrape
-	serving    int  // instances that count
-	read       int  // of these, how many could be read
-	series     bool // any instance has the metric
-	labelled   bool // any series of it tells the outcome
+	at         time.Time // of the scrape; zero: there was none
+	serving    int       // instances that count
+	read       int       // of these, how many could be read
+	series     bool      // any instance has the metric
+	labelled   bool      // any series of it tells the outcome
 	unlabelled []string
 	why        string // some could not be read
 }
@@ -75,7 +78,7 @@ func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 			serving[s.Instance] = true // all that were asked have to tell
 		}
 	}
-	j.seen = sight{any: true, serving: len(serving)}
+	j.seen = sight{at: j.now, serving: len(serving)}
 	var requests, failed float64
 	var silent []string // of those that serve
 	for _, s := range scrapes {
@@ -121,16 +124,30 @@ func (j *errorsJudge) judge(above float64) Judgement {
 	requests := out.Figures["requests"]
 	switch {
 	case j.blind(&out):
+	case requests < float64(j.MinRequests) && j.idle(rate, above):
+		// They may have gone home. What was seen of them was well, and what would
+		// come of waiting for them here is a watch without an end; whether too few
+		// come is the matter of volume.
+		out.Verdict = Fine
+		out.Reason = fmt.Sprintf("too few requests to judge anew (%s of %d within %s, of which %s %s); before, %s; up to %s is allowed",
+			amount(requests), j.MinRequests, brief(j.Window), amount(out.Figures[j.words.figure]), j.words.did, j.fine, percent(above))
 	case requests < float64(j.MinRequests):
 		out.Reason = fmt.Sprintf("too few requests (%s of %d within %s)%s", amount(requests), j.MinRequests, brief(j.Window), j.missing())
 	default:
-		out.Verdict = Fine
+		out.Verdict, j.fine = Fine, j.said(out, rate)
+		out.Reason = fmt.Sprintf("%s; up to %s is allowed", j.fine, percent(above))
 		if rate > above {
-			out.Verdict = Bad
+			out.Verdict, j.fine = Bad, ""
 		}
-		out.Reason = fmt.Sprintf("%s; up to %s is allowed", j.said(out, rate), percent(above))
 	}
 	return out
+}
+
+// idle says whether too few requests come to judge anew, after enough had come to see
+// that all was well, and none of the few speaks against that. An endpoint that has
+// lost the metric is not idle.
+func (j *errorsJudge) idle(rate, above float64) bool {
+	return j.fine != "" && j.seen.series && rate <= above
 }
 
 // figures are those of the window.
@@ -156,8 +173,10 @@ func (j *errorsJudge) said(out Judgement, rate float64) string {
 // blind says why there is nothing to judge by, if so.
 func (j *errorsJudge) blind(out *Judgement) bool {
 	switch {
-	case !j.seen.any:
+	case j.seen.at.IsZero():
 		out.Reason = "no metrics were read yet"
+	case j.now.Sub(j.seen.at) > j.Window:
+		out.Reason = fmt.Sprintf("no metrics were read for %s", brief(j.now.Sub(j.seen.at)))
 	case j.seen.serving == 0:
 		out.Reason = "no instance serves whose metrics could be read"
 	case float64(j.seen.read) < minRead*float64(j.seen.serving):

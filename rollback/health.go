@@ -104,7 +104,9 @@ func (h *healthJudge) Observe(o Observation) Judgement {
 		j.Verdict = Fine
 		j.Reason = said
 	default:
-		j.Reason = said
+		// Less than all is well, and no less than the policy asks for: an autoscaler
+		// may have had its reasons.
+		j.Reason, j.Tolerated = said, true
 	}
 	h.served = h.served || serving > 0
 	return j

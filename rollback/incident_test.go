@@ -87,8 +87,8 @@ func incident(t *testing.T, path string) {
 		}
 	}
 	fmt.Fprintf(&out, "end: %s %s\n", s.end.Verdict, s.end.Reason)
-	if never := w.NeverFine(); len(never) > 0 {
-		fmt.Fprintf(&out, "never fine: %s\n", strings.Join(never, ", "))
+	for _, u := range w.Unable() {
+		fmt.Fprintf(&out, "cannot tell: %s\n", unable(u))
 	}
 	if *update {
 		if err := os.WriteFile(path, []byte(story+"\n----\n"+out.String()), 0o644); err != nil {

@@ -155,7 +155,7 @@ func TestLatencyAbove(t *testing.T) {
 	r = newTimed(t, "above = \"2s\"")
 	r.serves(5, [4]float64{0, 0, 0, 200})
 	r.want(unknown, "http_request_duration_seconds_bucket has no bound as great as 2, and so does not tell what took longer")
-	if r.watch.NeverFine()[0] != "slow" {
+	if strings.Join(cannotTell(r.watch), " ") != "slow, never" {
 		t.Error("a limit beyond all bounds was met")
 	}
 }
@@ -193,8 +193,8 @@ func TestLatencyUnknown(t *testing.T) {
 	r.noBlue = true
 	r.serves(3, usual)
 	r.want(fine, "") // the first release has nobody to be slower than
-	if never := r.watch.NeverFine(); len(never) != 0 {
-		t.Errorf("a first release waits for %v", never)
+	if waits := cannotTell(r.watch); len(waits) != 0 {
+		t.Errorf("a first release waits for %v", waits)
 	}
 
 	r = newTimed(t, "")

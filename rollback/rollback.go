@@ -99,6 +99,10 @@ type Judgement struct {
 	// Doubt says that what was seen so far speaks against the colour and is no
 	// proof yet. It is not bad, but a watch must not end well with it.
 	Doubt bool
+	// Tolerated says of an unknown that the trigger sees, and that what it sees is
+	// within what its configuration puts up with. It is no proof that all is well,
+	// but where that was seen before, a watch may end with it.
+	Tolerated bool
 }
 
 // Judge follows one watch. It is made anew for each watch and fed every

@@ -27,6 +27,7 @@ type sequence struct {
 	all      evidence
 	each     map[string]*member
 	requests float64
+	failed   float64
 }
 
 // member is the evidence against one instance.
@@ -57,6 +58,7 @@ func (s *sequence) add(readings []reading, b bar, past *Past) {
 	slices.SortFunc(readings, func(a, b reading) int { return cmp.Compare(a.instance, b.instance) })
 	requests, failed := counted(readings)
 	s.requests += requests
+	s.failed += failed
 	spread := past.Spread.factor(b.share, requests)
 	s.all.add(requests, failed, b.all, spread)
 	for _, r := range readings {

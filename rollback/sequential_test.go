@@ -236,14 +236,48 @@ func TestSequentialWithFewRequests(t *testing.T) {
 	r.want(unknown, "too few requests (40 of 50)")
 	r.serves(20, 1, 0)
 	r.want(fine, "")
-	for range 31 {
-		r.look()
-	}
-	r.want(unknown, "no requests within 30s")
 	r = newRelease(t, "").served(600, 1, 0)
 	if took := r.serves(40, 0, 1); took > 30 {
 		t.Errorf("nothing but errors took %d s: %s", took, r.got.Reason)
 	}
+}
+
+// A service that falls idle at night, after enough was seen of it, is as well as it
+// was. One whose metrics are away, or have lost the counter, is not known to be.
+func TestSequentialFallsIdle(t *testing.T) {
+	idle := func(failing float64) *release {
+		r := newRelease(t, "").served(600, 200, 0.2)
+		r.serves(60, 200, failing)
+		for range 600 {
+			r.look()
+		}
+		return r
+	}
+	r := idle(0.2)
+	r.want(fine, "no requests within 30s; 12012 since the cutover, of which 12 failed; the previous colour's share was 0.0999 %")
+	if r.got.Doubt || len(cannotTell(r.watch)) > 0 {
+		t.Errorf("it cannot tell: %+v", r.watch.Unable())
+	}
+	r.silent = true
+	r.look()
+	r.want(unknown, "metrics of 0 of 1 instances could be read")
+	r.silent = false
+	r.look()
+	r.want(fine, "no requests within 30s")
+	r.at = r.at.Add(31 * time.Second)
+	r.got = r.watch.Observe(rollback.Observation{At: r.at, Expected: 1, Active: []deployment.Instance{{ID: "green", Health: deployment.Passing}}})
+	r.want(unknown, "no metrics were read for 31s")
+	r.green["green"] = [2]float64{}
+	r.look()
+	r.want(fine, "no requests within 30s")
+
+	// Too few were seen before nobody came any more.
+	r = newRelease(t, "").served(600, 1, 0)
+	r.serves(40, 1, 0)
+	for range 600 {
+		r.look()
+	}
+	r.want(unknown, "too few requests (40 of 50)")
 }
 
 // Some evidence is not yet proof, and no sign that all is well.

@@ -147,8 +147,8 @@ func TestVolumeUnknown(t *testing.T) {
 	c = newCrowd(t, "")
 	c.noBlue = true
 	c.after(3, 0)
-	if never := c.watch.NeverFine(); len(never) != 0 {
-		t.Errorf("a first release waits for %v", never)
+	if waits := cannotTell(c.watch); len(waits) != 0 {
+		t.Errorf("a first release waits for %v", waits)
 	}
 	c = newCrowd(t, "metric = \"reqs\"").before(60, 10)
 	c.after(3, 10)

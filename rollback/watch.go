@@ -38,6 +38,7 @@ type judged struct {
 	kind    string
 	judge   Judge
 	wasFine bool
+	unable  string    // why it cannot tell at present; empty if it can
 	since   time.Time // it has not known; zero if it does
 	fine    time.Time // since when it has said so without a break
 	before  float64   // requests that it had looked at by then
@@ -143,6 +144,9 @@ func (w *Watch) Observe(o Observation) Decision {
 			unknown = append(unknown, fmt.Sprintf("%s: %s", t.name, j.Reason))
 		}
 		all.Doubt = all.Doubt || j.Doubt
+		if t.unable = ""; j.Verdict == Unknown && !(j.Tolerated && t.wasFine) {
+			t.unable = j.Reason
+		}
 		t.note(j.Verdict, o.At)
 		if d := w.impatient(t, j, t.blind(j.Verdict, o.At)); d != nil && blind == nil {
 			blind = d
@@ -164,23 +168,25 @@ func (w *Watch) Observe(o Observation) Decision {
 	return all
 }
 
-// NeverFine names the triggers that have not once said that all is well, in the
-// order of the policy. A watch must not end well while there is one: it has
-// proven nothing by that trigger.
+// Unable is a trigger that cannot tell how the colour fares.
+type Unable struct {
+	Trigger string
+	Reason  string
+	Never   bool // it has not once said that all is well
+}
+
+// Unable are the triggers that could not tell at the last look, in the order of the
+// policy. A watch must not end well while there is one: sight of an earlier second
+// proves nothing of what came after it.
 //
-// Once is enough, also when a trigger has been unable to tell ever since. A
-// watch's length is the policy's; to ask for sight at its very end would let a
-// metrics endpoint that stumbles in the last second stop a release that was
-// seen to be good, and would prove no more than the sight a second earlier did.
-// The reason of the last decision says what was not seen at the end. To have
-// seen something that speaks against the colour is another matter: see
-// Decision.Doubt.
-func (w *Watch) NeverFine() []string {
-	var names []string
+// Who saw enough and sees that nobody comes any more is none of them: see the
+// triggers that count requests.
+func (w *Watch) Unable() []Unable {
+	var list []Unable
 	for _, t := range w.judged {
-		if !t.wasFine {
-			names = append(names, t.name)
+		if t.unable != "" {
+			list = append(list, Unable{t.name, t.unable, !t.wasFine})
 		}
 	}
-	return names
+	return list
 }

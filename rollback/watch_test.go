@@ -46,30 +46,50 @@ func TestWatchCombines(t *testing.T) {
 		comeup string
 	}{
 		{fine, fine, rollback.Decision{Verdict: fine, Reason: "a: is fine; b: is fine", Figures: map[string]float64{"a.n": 1, "b.n": 1}}, ""},
-		{fine, unknown, rollback.Decision{Verdict: unknown, Reason: "b: is unknown", Figures: map[string]float64{"a.n": 1, "b.n": 0}}, "b"},
-		{unknown, unknown, rollback.Decision{Verdict: unknown, Reason: "a: is unknown; b: is unknown", Figures: map[string]float64{"a.n": 0, "b.n": 0}}, "a b"},
-		{unknown, bad, rollback.Decision{Verdict: bad, Trigger: "b", Reason: "is bad", Figures: map[string]float64{"n": 2}}, "a b"},
-		{bad, fine, rollback.Decision{Verdict: bad, Trigger: "a", Reason: "is bad", Figures: map[string]float64{"n": 2}}, "a"},
-		{bad, bad, rollback.Decision{Verdict: bad, Trigger: "a", Reason: "is bad", Figures: map[string]float64{"n": 2}}, "a b"},
+		{fine, unknown, rollback.Decision{Verdict: unknown, Reason: "b: is unknown", Figures: map[string]float64{"a.n": 1, "b.n": 0}}, "b, never"},
+		{unknown, unknown, rollback.Decision{Verdict: unknown, Reason: "a: is unknown; b: is unknown", Figures: map[string]float64{"a.n": 0, "b.n": 0}}, "a, never b, never"},
+		{unknown, bad, rollback.Decision{Verdict: bad, Trigger: "b", Reason: "is bad", Figures: map[string]float64{"n": 2}}, "a, never"},
+		{bad, fine, rollback.Decision{Verdict: bad, Trigger: "a", Reason: "is bad", Figures: map[string]float64{"n": 2}}, ""},
+		{bad, bad, rollback.Decision{Verdict: bad, Trigger: "a", Reason: "is bad", Figures: map[string]float64{"n": 2}}, ""},
 	} {
 		w := rollback.NewWatch([]rollback.Named{says(rollback.HealthKind, "a", c.a), says("x", "b", c.b)})
 		if got := w.Observe(rollback.Observation{}); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s and %s: got %+v, want %+v", c.a, c.b, got, c.want)
 		}
-		if got := strings.Join(w.NeverFine(), " "); got != c.comeup {
-			t.Errorf("%s and %s: never fine %q, want %q", c.a, c.b, got, c.comeup)
+		if got := strings.Join(cannotTell(w), " "); got != c.comeup {
+			t.Errorf("%s and %s: %q cannot tell, want %q", c.a, c.b, got, c.comeup)
 		}
 	}
 }
 
-// Fine once is enough for the end of the watch, whatever came after it.
-func TestNeverFineRemembers(t *testing.T) {
+// cannotTell are the triggers of a watch that do not know at present.
+func cannotTell(w *rollback.Watch) (names []string) {
+	for _, u := range w.Unable() {
+		names = append(names, unable(u))
+	}
+	return names
+}
+
+// unable is a trigger's name, and whether it never knew.
+func unable(u rollback.Unable) string {
+	if u.Never {
+		return u.Trigger + ", never"
+	}
+	return u.Trigger
+}
+
+// What was seen to be fine proves nothing of what came after it: who cannot tell at
+// present is named, whatever was said before.
+func TestUnableIsWhoCannotTellNow(t *testing.T) {
 	w := rollback.NewWatch([]rollback.Named{says(rollback.HealthKind, "a", unknown, fine, unknown, bad), says("x", "b", fine, fine, unknown, unknown)})
-	for i, want := range []string{"a", "", "", ""} {
+	for i, want := range []string{"a, never", "", "a b", "b"} {
 		w.Observe(rollback.Observation{})
-		if got := strings.Join(w.NeverFine(), " "); got != want {
-			t.Errorf("look %d: never fine %q, want %q", i, got, want)
+		if got := strings.Join(cannotTell(w), " "); got != want {
+			t.Errorf("look %d: %q cannot tell, want %q", i, got, want)
 		}
+	}
+	if got := w.Unable()[0].Reason; got != "is unknown" {
+		t.Errorf("b cannot tell because it %s", got)
 	}
 }
 

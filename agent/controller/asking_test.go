@@ -53,8 +53,18 @@ func TestKeyTakesTrafficBack(t *testing.T) {
 	})
 }
 
-// A key that nobody writes holds the watch at its end, until a person accepts that.
+// A key that nobody writes holds the watch at its end, until a person accepts that, or
+// somebody writes it.
 func TestKeyThatNobodyWrites(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"kv\" \"sales\" {\n key = \"verdicts/{version}\"\n }"))
+		w.held(3 * time.Minute)
+		if err := w.people.Put(w.Context(), "verdicts/2.0.0", []byte("ok")); err != nil {
+			t.Fatal(err)
+		}
+		w.state("2.0.0", deployment.Soaking)
+	})
 	inWorld(t, func(w *world) {
 		w.adopted()
 		w.policy("2.0.0", watchedBy("\"kv\" \"sales\" {\n key = \"verdicts/{version}\"\n }"))
@@ -83,8 +93,8 @@ func TestNomadTakesTrafficBack(t *testing.T) {
 	})
 }
 
-// A Nomad that is away during the watch holds nothing that it has seen before,
-// and sends nothing back.
+// A Nomad that is away during the watch sends nothing back, and the watch goes on
+// until it is there again.
 func TestNomadAwayDuringTheWatch(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.adopted()
@@ -93,11 +103,12 @@ func TestNomadAwayDuringTheWatch(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
 		w.nomad.SetAway(true)
-		w.until(2*time.Minute, "soaking", func(r deployment.Service) bool {
-			return r.Deployment != nil && r.Deployment.State == deployment.Soaking
-		})
+		if why := w.held(2 * time.Minute).Held.Reason; !strings.Contains(why, "the watch goes on: trigger allocations") || !strings.Contains(why, "Nomad could not be asked") {
+			t.Errorf("held: %s", why)
+		}
 		w.serves(deployment.Green)
 		w.nomad.SetAway(false)
+		w.state("2.0.0", deployment.Soaking)
 	})
 }
 

@@ -108,6 +108,9 @@ func TestMetricsAwayNeitherPassNorFail(t *testing.T) {
 		if rec.Deployment.State != deployment.Watching || rec.Active != deployment.Green {
 			t.Errorf("it is %s, %s serves: want it held where it is", rec.Deployment.State, rec.Active)
 		}
+		if why := rec.Held.Reason; !strings.Contains(why, "the watch goes on: trigger http-5xx has not seen enough") || !strings.Contains(why, "teal resume accepts 2.0.0") {
+			t.Errorf("held: %s", why)
+		}
 		w.obeyed(kv.Resume, "")
 		w.state("2.0.0", deployment.Soaking)
 	})

@@ -50,6 +50,9 @@ func init() {
 			return nil
 		},
 		Unhold: func(s *Service, ev Event) error {
+			if ev.Cause != "" && (s.Held == nil || s.Held.Cause != ev.Cause) {
+				return nil // it is about something else by now
+			}
 			s.Held = nil
 			s.log(ev)
 			if s.InFlight() && s.Paused == nil && s.Deployment.State.BeforeCutover() {

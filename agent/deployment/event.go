@@ -93,7 +93,7 @@ type Event struct {
 	Written   time.Time  // Routed, RoutedBack, MoveWritten
 	Overrides map[string]Override
 	OnResume  Kind   // Hold: see Flag.OnResume
-	Cause     Cause  // Hold: see Flag.Cause
+	Cause     Cause  // Hold: see Flag.Cause; Unhold: lift no other
 	Force     bool   // Switch: an operator overrides proof and health
 	Source    string // MarkSeen
 	Digest    string // Routed, RoutedBack: of the routes as written

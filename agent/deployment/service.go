@@ -238,6 +238,8 @@ const (
 	RouteEdited Cause = "route"  // somebody changed the router's entries
 	JobEdited   Cause = "job"    // somebody changed a colour's job in Nomad
 	OtherPolicy Cause = "policy" // the leader has no policy, or another one, than the release began with
+	// CannotTell: the time of a watch or a soak is up, and a trigger does not know.
+	CannotTell Cause = "unknown"
 )
 
 // Override is a variable's value given on the command line.

@@ -206,6 +206,23 @@ func TestAHoldEndsWithWhatItWasAbout(t *testing.T) {
 	}
 }
 
+// What says that its cause has gone lifts no hold for another one.
+func TestAHoldIsLiftedByItsOwnCause(t *testing.T) {
+	for held, lifted := range map[Cause]bool{CannotTell: true, JobEdited: false, "": false} {
+		p := after(t, "adopt(1.0.0) "+ways[Watching])
+		next, _, err := Step(p.s, Event{Kind: Hold, At: p.at, By: "teal", Reason: "look", Cause: held})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next, _, err = Step(next, Event{Kind: Unhold, At: p.at, By: "teal", Cause: CannotTell}); err != nil {
+			t.Fatal(err)
+		}
+		if (next.Held == nil) != lifted {
+			t.Errorf("a hold for %q: %+v", held, next.Held)
+		}
+	}
+}
+
 // Consul refuses values over 512 KiB, and a record is read by people.
 func TestARecordIsBounded(t *testing.T) {
 	p := after(t, "adopt(1.0.0) "+ways[Watching])

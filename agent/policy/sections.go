@@ -136,11 +136,7 @@ func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		d.Append(section{"unknown", func(d *hclbody.Decoder) {
 			d.Duration("for", &w.Unknown.For, hclbody.ZeroAllowed)
 			d.String("then", &w.Unknown.Then, hclbody.OneOf(rollback.Thens...))
-		}, func(d *hclbody.Decoder, _ *hcl.EvalContext) {
-			if w.Unknown.For > 0 && w.For > 0 && w.Unknown.For >= w.For {
-				d.Errorf("for", "Patience never ends", "The watch lasts %s, and so nothing can be unknown for %s in it: it is held at its end in any case.", w.For, w.Unknown.For)
-			}
-		}}.decode(block.Body, eval))
+		}, nil}.decode(block.Body, eval))
 	}
 	for _, block := range d.Found("early")[:min(1, len(d.Found("early")))] {
 		d.Append(section{"early", func(d *hclbody.Decoder) {

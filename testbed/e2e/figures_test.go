@@ -160,8 +160,9 @@ func (s *stage) asks(service string) string {
 	return fmt.Sprintf("url = %q", s.prometheus(service).URL)
 }
 
-// A Prometheus that goes away during the watch sends nothing back, and holds
-// nothing that it has seen to be good.
+// A Prometheus that goes away during the watch, after it was seen to be well, sends
+// nothing back and lets nothing through: the watch goes on until it is back, or until
+// the policy's patience ends.
 func TestPrometheusAwayDuringTheWatch(t *testing.T) {
 	s := open(t, "prom-away")
 	p := s.prometheus("prom-away")
@@ -169,15 +170,32 @@ func TestPrometheusAwayDuringTheWatch(t *testing.T) {
 	v := world.Service{Name: "prom-away", Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls(v.Name, world.TrafficOptions{})
-	v.Version, v.Watch = "2.0.0", 10*time.Second
-	v.Triggers = fmt.Sprintf("trigger \"prometheus\" \"up\" {\nurl = %q\nquery = \"sum(up{colour=\\\"{colour}\\\"})\"\nbelow = 1\ninterval = \"200ms\"\n}", p.URL)
-	s.write(v)
-	to := s.comes(v.Name, v.Version, deployment.Watching).To
-	s.must(p.Knows(s.soon(), fmt.Sprintf("sum(up{colour=%q}) == 2", to)))
-	c.answers(v.Version, 100) // and meanwhile the trigger has asked ten times
-	s.must(p.Kill())
+	goesAway := func() (to deployment.Colour) {
+		s.write(v)
+		to = s.comes(v.Name, v.Version, deployment.Watching).To
+		s.must(p.Knows(s.soon(), fmt.Sprintf("sum(up{colour=%q}) == 2", to)))
+		c.answers(v.Version, 100) // and meanwhile the trigger has asked ten times
+		s.must(p.Kill())
+		return to
+	}
+	up := fmt.Sprintf("trigger \"prometheus\" \"up\" {\nurl = %q\nquery = \"sum(up{colour=\\\"{colour}\\\"})\"\nbelow = 1\ninterval = \"200ms\"\n}", p.URL)
+
+	v.Version, v.Watch, v.Triggers, v.KeepFailed = "2.0.0", 10*time.Second, up, time.Hour
+	to := goesAway()
+	held := s.record(v.Name, "that the watch goes on", func(r deployment.Service) bool { return r.Held != nil })
+	s.says(held.Held.Reason, "the watch goes on: trigger up cannot tell any more", "connection refused", "teal resume accepts 2.0.0 as it is")
+	s.says(s.teal(0, "status", v.Name).Out, "HELD", "the watch goes on: trigger up")
+	c.serves(to)
+	s.must(p.Restart(s.soon()))
 	d := s.ends(v.Name, v.Version, deployment.Succeeded)
-	s.judged(d, "up", "connection refused")
+	s.judged(d, "up", "it is 2, and at least 1 is expected")
+	s.says(evidence(d), "every trigger can tell again")
+
+	v.Version, v.Triggers = "3.0.0", up+"\nunknown {\nfor = \"15s\"\nthen = \"rollback\"\n}"
+	goesAway()
+	d = s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger up: nothing has been known for", "the policy allows 15s", "connection refused")
+	c.serves(d.From)
 	c.unharmed()
 }
 
