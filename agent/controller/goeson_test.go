@@ -69,12 +69,18 @@ func TestWatchGoesOnWhileATriggerCannotTell(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Hour)
+		if log := w.logs(); strings.Count(log, "a trigger cannot tell any more") != 1 || strings.Contains(log, "can tell again") {
+			t.Errorf("the log does not say once that sight was lost:\n%s", log)
+		}
 		if rec = w.record(); rec.Deployment.State != deployment.Watching || rec.Held == nil {
 			t.Fatalf("an hour later: %s, held %+v", rec.Deployment.State, rec.Held)
 		}
 		w.serves(deployment.Green)
 		w.seen("green", 0)
 		rec = w.state("2.0.0", deployment.Soaking)
+		if log := w.logs(); !strings.Contains(log, "a trigger can tell again") {
+			t.Errorf("the log does not say that there is sight again:\n%s", log)
+		}
 		if rec.Held != nil || !noted(rec.Deployment, "every trigger can tell again") {
 			t.Errorf("soaking, held %+v, log %+v", rec.Held, rec.Deployment.Log)
 		}

@@ -16,8 +16,9 @@ const errorTrigger = `trigger "errors" "http-5xx" {
   min_requests = 20
 }`
 
-// A version that fails after cutover is taken back by itself: 1, 2, 1. The
-// record says failed and why, and the next good version ships.
+// A version that fails after cutover is taken back by itself: 1, 2, 1, also where the
+// policy wants a person to approve each cutover. The record says failed and why, and the
+// next good version ships.
 func TestPoint05BadAfterCutover(t *testing.T) {
 	s := open(t, "p05")
 	s.agent("a")
@@ -26,10 +27,15 @@ func TestPoint05BadAfterCutover(t *testing.T) {
 	c := s.calls("p05", world.TrafficOptions{Rate: 100})
 
 	v.Version, v.Fault, v.After = "2.0.0", "errors:0.5", 50
-	v.Gates, v.Watch, v.Triggers, v.KeepFailed = smoke, 30*time.Second, errorTrigger, time.Hour
+	v.Gates, v.Watch, v.Triggers, v.KeepFailed, v.Approval = smoke, 30*time.Second, errorTrigger, time.Hour, "required = true"
 	s.write(v)
+	s.comes("p05", "2.0.0", deployment.Approving)
+	s.teal(0, "approve", "p05")
 	d := s.ends("p05", "2.0.0", deployment.RolledBack)
 	s.says(d.Reason, "http-5xx")
+	if d.Approval == nil || d.Rollback.By != "teal" {
+		t.Errorf("approval %+v, taken back by %q", d.Approval, d.Rollback.By)
+	}
 	if d.Rollback == nil || d.Rollback.Detected.IsZero() || d.Rollback.Decided.Before(d.Rollback.Detected) || d.Rollback.Written.Before(d.Rollback.Decided) {
 		t.Errorf("rollback on record: %+v", d.Rollback)
 	}
@@ -44,7 +50,7 @@ func TestPoint05BadAfterCutover(t *testing.T) {
 	}
 	s.says(s.teal(0, "history", "p05").Out, "rolled-back", "http-5xx")
 
-	v.Version, v.Fault, v.Watch, v.Triggers = "3.0.0", "", 2*time.Second, ""
+	v.Version, v.Fault, v.Watch, v.Triggers, v.Approval = "3.0.0", "", 2*time.Second, "", ""
 	s.write(v)
 	s.ends("p05", "3.0.0", deployment.Succeeded)
 	c.serves(d.To)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +121,49 @@ func TestVolumeTrigger(t *testing.T) {
 	}.put(t)
 }
 
+// Callers that try again and again are no errors, and are seen all the same.
+func TestVolumeExplodes(t *testing.T) {
+	s := open(t, "t-explodes")
+	s.agent("a")
+	v := world.Service{Name: "t-explodes", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 50})
+	v.Version, v.Watch, v.KeepFailed = "2.0.0", time.Minute, time.Hour
+	v.Triggers = "trigger \"volume\" \"judged\" {\nabove = 120\nwindow = \"3s\"\n}"
+	s.write(v)
+	s.comes(v.Name, v.Version, deployment.Watching)
+	c.answers(v.Version, 50)
+	more := s.calls(v.Name, world.TrafficOptions{Rate: 300})
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger judged", "requests a second came within 3s", "at most 120 are expected")
+	c.serves(d.From)
+	c.unharmed()
+	more.unharmed()
+}
+
+// Of several triggers that are bad at once one takes traffic back, once: the first in
+// the policy, with its figures.
+func TestSeveralTriggersOneDecision(t *testing.T) {
+	s := open(t, "t-several")
+	s.agent("a")
+	v := world.Service{Name: "t-several", Version: "1.0.0"}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{Rate: 100})
+	v.Version, v.Fault, v.After, v.Watch, v.KeepFailed = "2.0.0", "errors:0.5", 50, time.Minute, time.Hour
+	for _, name := range []string{"zulu", "alpha"} { // which see the same at every look
+		v.Triggers += strings.Replace(errorTrigger, "http-5xx", name, 1) + "\n"
+	}
+	s.write(v)
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger zulu", "of requests failed")
+	if strings.Contains(d.Reason, "alpha") || len(d.Verdicts) != 1 || d.Verdicts[0].Verdict != "bad" ||
+		d.Verdicts[0].Figures["above"] != "0.05" || strings.Count(evidence(d), ": trigger:") != 1 {
+		t.Errorf("%s\nverdicts %+v\n%s", d.Reason, d.Verdicts, evidence(d))
+	}
+	c.serves(d.From)
+	c.unharmed()
+}
+
 // One of two instances ends with status 1, and Nomad starts it again, soon enough
 // for Consul to have had somebody who serves all the time.
 func TestNomadTrigger(t *testing.T) {
@@ -130,6 +174,26 @@ func TestNomadTrigger(t *testing.T) {
 		bad: "restarts = 0", badSays: "1 task was restarted", mayLose: true,
 		harm: func(s *stage, c *traffic) { s.oneExits("t-nomad", c.Follower.Table().Subset()) },
 	}.put(t)
+}
+
+// One of two instances ends with status 1 and is not started again in its place: its
+// allocation has failed.
+func TestNomadTriggerSeesFailedAllocations(t *testing.T) {
+	s := open(t, "t-failed")
+	s.agent("a")
+	text, err := s.APIJobspec("t-failed")
+	s.must(err)
+	v := world.Service{Name: "t-failed", Version: "1.0.0", Jobspec: strings.Replace(text, "attempts = 2", "attempts = 0", 1)}
+	s.begin(v)
+	c := s.calls(v.Name, world.TrafficOptions{})
+	v.Version, v.Watch, v.KeepFailed, v.Triggers = "2.0.0", time.Minute, time.Hour, `trigger "nomad" "allocations" {}`
+	s.write(v)
+	c.serves(s.comes(v.Name, v.Version, deployment.Watching).To)
+	c.answers(v.Version, 50) // and meanwhile the trigger has had its first look
+	s.oneExits(v.Name, c.Follower.Table().Subset())
+	d := s.ends(v.Name, v.Version, deployment.RolledBack)
+	s.says(d.Reason, "trigger allocations", "no task was restarted", "1 allocation failed (allocation", "put up with are 2, 0 and 0")
+	c.serves(d.From)
 }
 
 // oneExits ends the process of one of a colour's instances.
