@@ -67,7 +67,7 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
 		{"trigger \"kv\" \"k\" {\nkey = \"v/{version}\"\nabsent = \"bad\"\n}", `"bad" is not known`},
 		{"trigger \"nomad\" \"n\" {\nrestarts = -1\n}", "-1 is too small"},
-		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\n}", "Give above, below or both, or ratio, or worse: what is more, or less, is bad."},
+		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\n}", "Give above, below or both, or ratio, or below_ratio, or worse: what is more, or less, is bad."},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"higher\"\nabove = 1\n}", "above is no part of judging in sequence, which worse asks for."},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"higher\"\nrange = \"1m\"\n}", "In sequence each answer is one figure"},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nabove = 1\nbaseline = \"1h\"\n}", "baseline is part of judging in sequence"},
@@ -75,6 +75,11 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nworse = \"lower\"\nbaseline = \"30s\"\n}", "has fewer than 50 figures, and can tell nothing."},
 		{"trigger \"http-json\" \"p\" {\nurl = \"http://p\"\npath = \"a\"\nworse = \"up\"\n}", "higher"},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\nabove = 1\n}", "ratio compares with what was before the cutover, and above and below do not."},
+		{"trigger \"http-json\" \"j\" {\nurl = \"http://p\"\npath = \"n\"\nbelow_ratio = 0.5\nbelow = 1\n}", "below_ratio compares with what was before the cutover, and above and below do not."},
+		{"trigger \"http-json\" \"j\" {\nurl = \"http://p\"\npath = \"n\"\nbelow_ratio = 0\n}", "0 is out of range; it must be between 0.001 and 1"},
+		{"trigger \"http-json\" \"j\" {\nurl = \"http://p\"\npath = \"n\"\nbelow_ratio = 1\nratio = 1\n}", "Both ratios are 1: nothing is left that is good."},
+		{"trigger \"http-json\" \"j\" {\nurl = \"http://p\"\npath = \"n\"\nbelow_ratio = 1.5\n}", "1.5 is out of range; it must be between 0.001 and 1"},
+		{"trigger \"http-json\" \"j\" {\nurl = \"http://p\"\npath = \"n\"\nbelow_ratio = 0.5\nworse = \"lower\"\n}", "below_ratio is no part of judging in sequence"},
 		{"trigger \"prometheus\" \"p\" {\nurl = \"http://p\"\nquery = \"up\"\nratio = 2\ninterval = \"1ms\"\n}", "at least 100ms is required"},
 		{"trigger \"http-json\" \"p\" {\nurl = \"http://p\"\npath = \"a\"\nabove = 1\nempty = \"hold\"\n}", `"hold" is not known`},
 	} {
@@ -140,11 +145,11 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		},
 		"prometheus": {
 			"url": `"https://q"`, "query": `"x"`, "range": `"1m"`, "step": `"2s"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
-			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "worse": `"lower"`, "tolerance": "0.2", "baseline": `"30m"`, "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "below_ratio": "0.3", "worse": `"lower"`, "tolerance": "0.2", "baseline": `"30m"`, "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
 		},
 		"http-json": {
 			"url": `"https://q"`, "path": `"x"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
-			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "worse": `"lower"`, "tolerance": "0.2", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
+			"ca_file": `"/ca.pem"`, "tls_skip_verify": "true", "above": "2", "below": "0.5", "ratio": "2", "below_ratio": "0.3", "worse": `"lower"`, "tolerance": "0.2", "empty": `"fine"`, "for": `"1s"`, "interval": `"6s"`, "timeout": `"6s"`,
 		},
 		"nomad": {"restarts": "3", "oom": "1", "failed": "1"},
 		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
@@ -170,6 +175,10 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 			switch mine[name] = value; name {
 			case "ratio", "worse":
 				delete(mine, "above")
+			case "below_ratio":
+				if kind != "volume" {
+					delete(mine, "above")
+				}
 			case "callers":
 				mine["port"], mine["where"] = "9102", `{ a = "{colour}" }`
 			case "baseline", "tolerance":

@@ -17,6 +17,8 @@ type Figures struct {
 	Query  measure.Query
 	Limits measure.Limits
 	Ratio  float64 // bad when more than this many times what it was before the cutover; 0: not asked
+	// BelowRatio is bad when less than this part of what it was; 0: not asked.
+	BelowRatio float64 `json:",omitempty"`
 	// Worse is which way is worse, in sequence: WorseHigher or WorseLower. Empty: by
 	// limits or by ratio.
 	Worse     string        `json:",omitempty"`
@@ -32,8 +34,9 @@ type FiguresOf struct {
 	Query    measure.Query
 	Interval time.Duration
 	Timeout  time.Duration
-	// Before says that the same is to be asked of the previous colour, as it was
-	// at the moment of cutover.
+	// Before says that the same is to be asked of the previous colour, as it was at
+	// the moment of cutover where the past can be asked, and otherwise by asking at
+	// every Interval until the cutover.
 	Before bool
 	// Baseline says that it is to be known how the same moved before the cutover,
 	// about the previous colour: for so long back where the past can be asked, and
@@ -51,15 +54,11 @@ func decodePrometheus(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagno
 	f := Figures{}
 	d := decoder("prometheus", eval)
 	q.Declare(d)
-	d.Number("ratio", &f.Ratio, hclbody.Within(1, 1e6))
 	d.Duration("baseline", &f.Baseline)
-	f.decode(d, body, "ratio")
+	f.decode(d, body)
 	q.Validate(d)
 	if f.Worse != "" && q.Range > 0 {
 		d.Errorf("range", "Several figures at a time", "In sequence each answer is one figure; leave range out, and say with baseline how far back to look before the cutover.")
-	}
-	if d.Has("ratio") && (f.Limits.HasAbove || f.Limits.HasBelow) {
-		d.Errorf("ratio", "Two ways to judge", "ratio compares with what was before the cutover, and above and below do not. For two ways declare two triggers.")
 	}
 	f.Query = q
 	return f, d.Diagnostics()
@@ -77,11 +76,13 @@ func decodeHTTPJSON(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnost
 }
 
 // decode reads the body for both kinds.
-func (f *Figures) decode(d *hclbody.Decoder, body hcl.Body, others ...string) {
+func (f *Figures) decode(d *hclbody.Decoder, body hcl.Body) {
 	f.Interval, f.Timeout = 5*time.Second, 5*time.Second
 	f.Tolerance = 0.1
 	empty := Unknown.String()
 	f.Limits.Declare(d)
+	d.Number("ratio", &f.Ratio, hclbody.Within(1, 1e6))
+	d.Number("below_ratio", &f.BelowRatio, hclbody.Within(0.001, 1)) // of less than nothing there is never less
 	d.String("worse", &f.Worse, hclbody.OneOf(WorseHigher, WorseLower))
 	d.Number("tolerance", &f.Tolerance, hclbody.Within(0, 1000))
 	d.String("empty", &empty, hclbody.OneOf(Unknown.String(), Fine.String(), Bad.String()))
@@ -90,7 +91,8 @@ func (f *Figures) decode(d *hclbody.Decoder, body hcl.Body, others ...string) {
 	d.Duration("timeout", &f.Timeout)
 	d.Decode(body)
 	f.Limits.Empty = map[string]measure.Verdict{Unknown.String(): measure.Unknown, Fine.String(): measure.Within, Bad.String(): measure.Beyond}[empty]
-	f.decideWay(d, others...)
+	f.decideWay(d)
+	f.validateRatios(d)
 	if f.Interval < 100*time.Millisecond {
 		d.Errorf("interval", "Interval too short", "One question every %s is more than a metrics service deserves; at least 100ms is required.", f.Interval)
 	}
@@ -100,18 +102,18 @@ func (f *Figures) decode(d *hclbody.Decoder, body hcl.Body, others ...string) {
 const maxPast = 900
 
 // decideWay finds out which of the ways to judge is declared.
-func (f *Figures) decideWay(d *hclbody.Decoder, others ...string) {
+func (f *Figures) decideWay(d *hclbody.Decoder) {
 	if f.Worse == "" {
-		f.Limits.Validate(d, append(others, "worse")...)
+		f.Limits.Validate(d, "ratio", "below_ratio", "worse")
 		for _, name := range []string{"tolerance", "baseline"} {
 			if d.Has(name) {
-				d.Errorf(name, "Two ways to judge", "%s is part of judging in sequence; say which way is worse, and leave out above, below and ratio, or leave %s out.", name, name)
+				d.Errorf(name, "Two ways to judge", "%s is part of judging in sequence; say which way is worse, and leave out above, below and the ratios, or leave %s out.", name, name)
 			}
 		}
 		f.Tolerance, f.Baseline = 0, 0
 		return
 	}
-	for _, name := range []string{"above", "below", "ratio", "for"} {
+	for _, name := range []string{"above", "below", "ratio", "below_ratio", "for"} {
 		if d.Has(name) {
 			d.Errorf(name, "Two ways to judge", "%s is no part of judging in sequence, which worse asks for. For two ways declare two triggers.", name)
 		}
@@ -127,6 +129,21 @@ func (f *Figures) decideWay(d *hclbody.Decoder, others ...string) {
 	}
 }
 
+// validateRatios refuses ratios that cannot work.
+func (f *Figures) validateRatios(d *hclbody.Decoder) {
+	for _, name := range []string{"ratio", "below_ratio"} {
+		if d.Has(name) && (f.Limits.HasAbove || f.Limits.HasBelow) {
+			d.Errorf(name, "Two ways to judge", "%s compares with what was before the cutover, and above and below do not. For two ways declare two triggers.", name)
+		}
+	}
+	if f.Ratio == 1 && f.BelowRatio == 1 {
+		d.Errorf("below_ratio", "Contradictory limits", "Both ratios are 1: nothing is left that is good.")
+	}
+}
+
+// compares says whether it is judged by a multiple of what was.
+func (f Figures) compares() bool { return f.Ratio > 0 || f.BelowRatio > 0 }
+
 // Sources implements Trigger.
 func (f Figures) Sources() []ScrapeSource { return nil }
 
@@ -135,7 +152,7 @@ func (f Figures) Families() []string { return nil }
 
 // Question implements Asking.
 func (f Figures) Question() Question {
-	return FiguresOf{Query: f.Query, Interval: f.Interval, Timeout: f.Timeout, Before: f.Ratio > 0, Baseline: f.Baseline}
+	return FiguresOf{Query: f.Query, Interval: f.Interval, Timeout: f.Timeout, Before: f.compares(), Baseline: f.Baseline}
 }
 
 // Begin implements Trigger.
@@ -143,7 +160,11 @@ func (f Figures) Begin() Judge {
 	if f.Worse != "" {
 		return &habitJudge{Figures: f}
 	}
-	return &figuresJudge{Figures: f}
+	j := &figuresJudge{Figures: f}
+	if f.compares() {
+		return &ratioJudge{figuresJudge: j}
+	}
+	return j
 }
 
 // noPrevious is what a first release is told.
@@ -171,28 +192,16 @@ func (j *figuresJudge) Observe(o Observation) Judgement {
 	return j.last
 }
 
-func (j *figuresJudge) judge(a Answer) Judgement {
-	limits := j.Limits
+func (j *figuresJudge) judge(a Answer) Judgement { return j.within(a, j.Limits, "") }
+
+// within holds an answer against limits; than says where they come from.
+func (j *figuresJudge) within(a Answer, limits measure.Limits, than string) Judgement {
 	was, before := j.since, j.beyond
 	j.since, j.beyond = time.Time{}, 0
 	if a.Err != nil {
 		// Time in which nothing is seen counts neither for nor against.
 		j.beyond = before
 		return Judgement{Reason: a.Err.Error()}
-	}
-	than := ""
-	if j.Ratio > 0 {
-		base, ok := greatest(a.Before)
-		switch {
-		case errors.Is(a.BeforeErr, ErrNoPrevious):
-			return Judgement{Verdict: Fine, Reason: noPrevious}
-		case a.BeforeErr != nil:
-			return Judgement{Reason: fmt.Sprintf("what it was before the cutover is not known: %s", a.BeforeErr)}
-		case !ok || base <= 0:
-			return Judgement{Reason: "before the cutover there was nothing that could be compared with"}
-		}
-		limits.Above, limits.HasAbove = j.Ratio*base, true
-		than = fmt.Sprintf("; before the cutover it was %s", short(base))
 	}
 	found := limits.Judge(a.Values)
 	out := Judgement{Reason: found.Reason + than, Figures: found.Figures}
@@ -211,14 +220,4 @@ func (j *figuresJudge) judge(a Answer) Judgement {
 		}
 	}
 	return out
-}
-
-// greatest is the largest number; false if there is none.
-func greatest(values []measure.Value) (most float64, ok bool) {
-	for _, v := range values {
-		if v.Number-v.Number == 0 && (!ok || v.Number > most) { // neither NaN nor infinite
-			most, ok = v.Number, true
-		}
-	}
-	return most, ok
 }

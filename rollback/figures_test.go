@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"testing"
+	"time"
 
 	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/rollback"
@@ -73,4 +74,62 @@ func TestFiguresRatio(t *testing.T) {
 	a = with(1e9)
 	a.BeforeErr = rollback.ErrNoPrevious
 	newAsked(t, "prometheus", body).hears(a).want(fine, "there is no previous colour to compare with")
+}
+
+// A figure of the business that halves.
+func TestFiguresBelowRatio(t *testing.T) {
+	with := func(now float64, before ...float64) *rollback.Answer {
+		a := figures(now)
+		a.Before = figures(before...).Values
+		return a
+	}
+	const body = refunds + "below_ratio = 0.5"
+	newAsked(t, "prometheus", body).hears(with(50, 100)).want(fine, "it is 50, and at least 50 is expected; before the cutover it was 100")
+	newAsked(t, "prometheus", body).hears(with(49, 100)).want(bad, "it is 49, and at least 50 is expected; before the cutover it was 100")
+	newAsked(t, "prometheus", body).hears(with(1e9, 100)).want(fine, "")
+	// Of several the least counts: what was small before is no loss.
+	newAsked(t, "prometheus", body).hears(with(6, 10, 100, math.NaN())).want(fine, "at least 5")
+	for _, before := range [][]float64{nil, {0}, {-1}, {0, 7}, {math.NaN()}} {
+		newAsked(t, "prometheus", body).hears(with(0, before...)).want(unknown, "before the cutover there was nothing that could be compared with")
+	}
+	both := newAsked(t, "prometheus", body+"\nratio = 2")
+	both.hears(with(49, 100)).want(bad, "before the cutover it was 100")
+	both.hears(with(100, 50, 100)).want(fine, "before the cutover it was 50 to 100")
+	both.hears(with(201, 100)).want(bad, "it is 201")
+	// It has to be so for a while, without a break.
+	late := newAsked(t, "prometheus", body+"\nfor = \"3s\"")
+	late.hears(with(1, 100)).want(unknown, "this is put up with for 3s, of which 0s have passed")
+	late.hears(with(1, 100)).want(unknown, "of which 1s have passed")
+	late.hears(with(1)).want(unknown, "nothing that could be compared with")
+	for range 3 {
+		late.hears(with(1, 100)).want(unknown, "this is put up with")
+	}
+	late.hears(with(1, 100)).want(bad, "it is 1, and at least 50 is expected")
+}
+
+// Who cannot be asked about the past was asked until the cutover: what was answered
+// last counts, and is kept where a watch may have to begin anew.
+func TestRatioOfWhatWasAnsweredBefore(t *testing.T) {
+	const body = "url = \"http://shop\"\npath = \"orders\"\nbelow_ratio = 0.5\nratio = 3"
+	before := func(a *asked, answers ...*rollback.Answer) *asked {
+		for _, x := range answers {
+			a.at = a.at.Add(time.Second)
+			a.watch.Prepare(rollback.Observation{At: a.at, Answers: map[string]rollback.Answer{"x": *x}})
+		}
+		return a
+	}
+	a := before(newAsked(t, "http-json", body), figures(1), figures(100), figures(math.NaN()), figures(), &rollback.Answer{Err: errors.New("away")})
+	a.hears(figures(49)).want(bad, "it is 49, and at least 50 and at most 300 is expected; before the cutover it was 100")
+	a.hears(figures(50)).want(fine, "")
+	a.hears(figures(301)).want(bad, "")
+	again := newAsked(t, "http-json", body)
+	again.hears(figures(49)).want(unknown, "what it was before the cutover is not known: nobody asked before it, or there was no answer")
+	again.watch.Recall(map[string]rollback.Past{"x": {Figures: []float64{1, 1}}})
+	again.watch.Recall(a.watch.Past()) // who learned it last is believed
+	again.hears(figures(49)).want(bad, "before the cutover it was 100")
+	again.watch.Recall(map[string]rollback.Past{"x": {Figures: []float64{1, 2, 3}}}) // not what was written
+	again.hears(figures(49)).want(unknown, "is not known")
+	first := figures(1)
+	first.BeforeErr = rollback.ErrNoPrevious
+	newAsked(t, "http-json", body).hears(first).want(fine, "there is no previous colour to compare with")
 }

@@ -63,8 +63,9 @@ func (j job) followFigures(ctx context.Context, q rollback.FiguresOf, tell func(
 		defer cancel()
 		return j.l.t.c.cfg.Ask(ctx, filled, at)
 	}
-	past, asks := q.Query, q.Before
-	if h, ok := q.Query.(measure.Historic); ok && q.Baseline > 0 && j.d.Cutover != nil {
+	h, historic := q.Query.(measure.Historic)
+	past, asks := q.Query, q.Before && historic
+	if historic && q.Baseline > 0 && j.d.Cutover != nil {
 		past, asks = h.Over(j.servedFor(q.Baseline, q.Interval), q.Interval), true
 	}
 	var before []measure.Value
@@ -111,7 +112,7 @@ func (j job) askBefore(ctx context.Context, beside *sync.WaitGroup, triggers []r
 			continue
 		}
 		q, ok := a.Question().(rollback.FiguresOf)
-		if _, historic := q.Query.(measure.Historic); !ok || q.Baseline == 0 || historic {
+		if _, historic := q.Query.(measure.Historic); !ok || q.Baseline == 0 && !q.Before || historic {
 			continue
 		}
 		asked++

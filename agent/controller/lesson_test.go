@@ -156,3 +156,31 @@ func TestFigureIsAskedBeforeTheCutover(t *testing.T) {
 		}
 	})
 }
+
+// The same for a multiple of what it was: the last answer before the cutover counts,
+// also for an agent that takes over during the watch.
+func TestFigureThatHalves(t *testing.T) {
+	for _, takesOver := range []bool{false, true} {
+		inWorld(t, func(w *world) {
+			w.adopted()
+			w.says("orders_blue", 100)
+			w.says("orders_green", 100)
+			w.policy("2.0.0", watchedBy("\"http-json\" \"orders\" {\n url = \"http://p\"\n path = \"orders_{colour}\"\n below_ratio = 0.7\n interval = \"500ms\"\n }"))
+			w.state("2.0.0", deployment.Watching)
+			w.says("orders_blue", 1) // the previous colour has no traffic any more, and no say
+			if takesOver {
+				w.agents[0].stop()
+				w.agent("agent-2")
+			}
+			time.Sleep(5 * time.Second)
+			if rec := w.record(); rec.Deployment.State != deployment.Watching || rec.Held != nil {
+				t.Fatalf("%s, held %+v", rec.Deployment.State, rec.Held)
+			}
+			w.says("orders_green", 50)
+			rec := w.until(time.Minute, "rolled back", func(r deployment.Service) bool { return r.Deployment.State == deployment.Done })
+			if d := rec.Deployment; d.Outcome != deployment.RolledBack || !strings.Contains(d.Reason, "trigger orders: ") || !strings.Contains(d.Reason, "before the cutover it was ") {
+				t.Errorf("%s %q", d.Outcome, d.Reason)
+			}
+		})
+	}
+}

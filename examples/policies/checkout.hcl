@@ -82,6 +82,15 @@ service "checkout" {
       header_files = { Authorization = "/secrets/shop-token" }
     }
 
+    # And no fewer than half of what the version before took, right before the cutover.
+    trigger "http-json" "orders-halved" {
+      url          = "${local.shop}/figures?of={version}"
+      path         = "orders.per_minute"
+      below_ratio  = 0.5
+      for          = "1m"
+      header_files = { Authorization = "/secrets/shop-token" }
+    }
+
     # An analyst, or a machine: consul kv put verdicts/checkout/1.0.0 "no: …"
     trigger "kv" "sales" {
       key    = "verdicts/{service}/{version}"
