@@ -48,7 +48,7 @@ func decodeGRPC(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Block("tls")
 	d.Elsewhere(shared...)
 	d.Decode(body)
-	g.TLS = decodeTLS(d, eval)
+	g.TLS = measure.TLSIn(d, eval)
 	if strings.HasPrefix(g.Service, "/") || !validHeaderValue(g.Service) {
 		d.Errorf("service", "Not a service's name", "%q is no full name of a service, such as \"shop.v1.Orders\".", g.Service)
 	}
@@ -60,7 +60,7 @@ func (g GRPC) Check(ctx context.Context, target Target) (Finding, error) {
 	if reason := unready(target, g.Every); reason != "" {
 		return Finding{Reason: reason}, nil
 	}
-	config, err := ask.TLS(settings(g.TLS))
+	config, err := ask.TLS(g.TLS.Settings())
 	if err != nil {
 		return Finding{}, err
 	}

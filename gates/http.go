@@ -64,7 +64,7 @@ func decodeHTTP(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Elsewhere(shared...)
 	d.Decode(body)
 
-	g.TLS = decodeTLS(d, eval)
+	g.TLS = measure.TLSIn(d, eval)
 	g.validate(d)
 	blocks := d.Found("step")
 	if len(blocks) == 0 {
@@ -102,7 +102,7 @@ func (g HTTP) validate(d *hclbody.Decoder) {
 		g.validateURL(d)
 	}
 	if !strings.Contains(g.URL, "{") {
-		checkTLS(d, g.TLS, g.scheme())
+		g.TLS.CheckScheme(d, g.scheme())
 	}
 }
 

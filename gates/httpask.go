@@ -45,7 +45,7 @@ func (g HTTP) prepare(target Target) (look, error) {
 		}
 		l.secrets = l.secrets.and(secretsOf(filled.Headers, filled.Path, filled.Body))
 	}
-	if l.tls, err = ask.TLS(settings(g.TLS)); err != nil {
+	if l.tls, err = ask.TLS(g.TLS.Settings()); err != nil {
 		return look{}, err
 	}
 	return l, nil

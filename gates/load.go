@@ -78,8 +78,8 @@ func decodeLoad(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Block("tls")
 	d.Elsewhere(shared...)
 	d.Decode(body)
-	g.TLS = decodeTLS(d, eval)
-	checkTLS(d, g.TLS, g.Scheme)
+	g.TLS = measure.TLSIn(d, eval)
+	g.TLS.CheckScheme(d, g.Scheme)
 	g.validate(d)
 	return g, d.Diagnostics()
 }
@@ -134,7 +134,7 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
-	secure, err := ask.TLS(settings(g.TLS))
+	secure, err := ask.TLS(g.TLS.Settings())
 	if err != nil {
 		return Finding{}, err
 	}

@@ -43,8 +43,8 @@ func decodeMetrics(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 	d.String("path", &m.Path, hclbody.NotEmpty)
 	d.Block("tls")
 	m.Limits = decodeLimits(d, body)
-	m.TLS = decodeTLS(d, eval)
-	checkTLS(d, m.TLS, m.Scheme)
+	m.TLS = measure.TLSIn(d, eval)
+	m.TLS.CheckScheme(d, m.Scheme)
 
 	switch u, err := url.Parse("http://host" + m.Path); {
 	case !strings.HasPrefix(m.Path, "/"):
@@ -132,7 +132,7 @@ func (m Metrics) of(ctx context.Context, i deployment.Instance) (measure.Value, 
 		return measure.Value{}, false, errors.New("its address and port are not in Consul")
 	}
 	at := m.Scheme + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + m.Path
-	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, measure.Access{TLS: settings(m.TLS)})
+	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, measure.Access{TLS: m.TLS.Settings()})
 	if err != nil {
 		return measure.Value{}, false, errors.New(advised(err, "the instance", m.Scheme == "https", m.TLS))
 	}

@@ -20,7 +20,7 @@ func TestDecodeMistakes(t *testing.T) {
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
 		{"trigger \"consul-health\" \"h\" {\nmin_passing = 2\n}", `2 is out of range; it must be between 0 and 1`},
-		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, callers, label, metric, min_requests, path, port, ratio, tolerance, where, window.`},
+		{"trigger \"errors\" \"e\" {\nmin = 1\n}", `Known in trigger "errors": arguments above, bad, callers, label, metric, min_requests, path, port, ratio, scheme, tolerance, where, window; blocks tls.`},
 		{"trigger \"errors\" \"e\" {\nabove = 5\n}", "5 is out of range; it must be between 0 and 1"},
 		{"trigger \"errors\" \"e\" {\nabove = 1\n}", "No more than all requests can fail; above must be less than 1."},
 		{"trigger \"errors\" \"e\" {\nratio = 0.9\n}", "0.9 is out of range; it must be between 1 and 1000"},
@@ -62,6 +62,9 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\nwhere = { subset = \"green\" }\n}", "Callers count the requests to both colours"},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"we b\"]\nport = 9102\nwhere = { a = \"{colour}\" }\n}", `"we b" is not the name of a Consul service.`},
 		{"trigger \"volume\" \"e\" {\nwhere = { \"a=b\" = \"c\" }\n}", `"a=b" is not the name of a label.`},
+		{"trigger \"errors\" \"e\" {\ntls {\nca_file = \"/ca.pem\"\n}\n}", "tls says how to speak TLS, but the scheme is http."},
+		{"trigger \"latency\" \"l\" {\nscheme = \"https\"\ntls {\nca_file = \"ca.pem\"\n}\n}", `"ca.pem" has to be an absolute path`},
+		{"trigger \"volume\" \"v\" {\nscheme = \"ftp\"\n}", `expected one of http, https.`},
 		{`trigger "kv" "k" {}`, `The argument "key" is required`},
 		{"trigger \"kv\" \"k\" {\nkey = \"verdicts/{service}\"\n}", `a word about this version would judge the next one too; name the version in it`},
 		{"trigger \"kv\" \"k\" {\nkey = \"/verdicts/{version}\"\n}", "begins or ends with a slash"},
@@ -137,11 +140,11 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		"consul-health": {"min_passing": "0.75", "for": `"11s"`},
 		"errors": {
 			"metric": `"x_total"`, "label": `"code"`, "bad": `"4.."`, "above": "0.06", "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
+			"window": `"31s"`, "scheme": `"https"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 		"latency": {
 			"metric": `"x"`, "unit": `"ms"`, "quantile": "0.95", "above": `"1s"`, "ratio": "1.5", "tolerance": "0.002", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
+			"window": `"31s"`, "scheme": `"https"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 		"prometheus": {
 			"url": `"https://q"`, "query": `"x"`, "range": `"1m"`, "step": `"2s"`, "headers": `{ A = "b" }`, "header_files": `{ A = "/b" }`,
@@ -155,7 +158,7 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 		"kv":    {"key": `"x/{version}"`, "absent": `"fine"`},
 		"volume": {
 			"metric": `"x"`, "below": "1", "above": "2", "below_ratio": "0.5", "above_ratio": "2", "min_requests": "51",
-			"window": `"31s"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
+			"window": `"31s"`, "scheme": `"https"`, "path": `"/m"`, "port": "9100", "where": `{ a = "b" }`, "callers": `["web"]`,
 		},
 	}
 	for kind := range rollback.Kinds {
@@ -198,6 +201,36 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 	}
 }
 
+// How endpoints are spoken to is part of it, and of what is scraped: two triggers that
+// trust others do not share their answers.
+func TestTLSIsTheConfiguration(t *testing.T) {
+	seen := map[string]bool{}
+	keys := map[string]bool{}
+	for _, body := range []string{
+		``, "scheme = \"https\"", "scheme = \"https\"\ntls {\nca_file = \"/a\"\n}", "scheme = \"https\"\ntls {\nca_file = \"/b\"\n}",
+		"scheme = \"https\"\ntls {\ncert_file = \"/a\"\nkey_file = \"/b\"\n}", "scheme = \"https\"\ntls {\nserver_name = \"a\"\n}", "scheme = \"https\"\ntls {\ninsecure_skip_verify = true\n}",
+	} {
+		for _, kind := range []string{"errors", "latency", "volume"} {
+			named := triggers(t, fmt.Sprintf("trigger %q \"n\" {\n%s\n}", kind, body))[0]
+			text, err := json.Marshal(named)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen[string(text)] {
+				t.Errorf("%s: %s reads like another one", kind, body)
+			}
+			seen[string(text)] = true
+			if body == "" && strings.Contains(string(text), "cheme") {
+				t.Errorf("%s says what was never said: %s", kind, text) // and so every policy would have changed
+			}
+			keys[named.Trigger.Sources()[0].Key()] = true
+		}
+	}
+	if len(keys) != 7 || !keys["/metrics"] {
+		t.Errorf("sources %v", keys)
+	}
+}
+
 // required are arguments without which a trigger is none.
 var required = map[string]map[string]string{
 	"kv":         {"key": `"v/{version}"`},
@@ -220,6 +253,7 @@ func arguments(t *testing.T, kind string) []string {
 	for _, diag := range diags {
 		if _, list, ok := strings.Cut(diag.Detail, "arguments "); ok {
 			list, _, _ = strings.Cut(list, ".")
+			list, _, _ = strings.Cut(list, "; ")
 			return strings.Split(list, ", ")
 		}
 	}

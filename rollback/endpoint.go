@@ -9,7 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 // notInNames are characters that neither metrics nor labels have in their names.
@@ -27,8 +30,10 @@ func validateWindow(d *hclbody.Decoder, window time.Duration) {
 
 // Endpoint is where counters are read, and which of them.
 type Endpoint struct {
-	Path string
-	Port string
+	Scheme string `json:",omitempty"` // https; empty: http
+	Path   string
+	Port   string
+	TLS    *measure.TLS `json:",omitempty"`
 	// Callers are services whose instances are read instead of the colour's own:
 	// what fails between the two shows only on their side.
 	Callers []string `json:",omitempty"`
@@ -39,15 +44,22 @@ type Endpoint struct {
 
 // declare adds the arguments to a decoder.
 func (e *Endpoint) declare(d *hclbody.Decoder) {
-	e.Path = "/metrics"
+	e.Scheme, e.Path = "http", "/metrics"
+	d.String("scheme", &e.Scheme, hclbody.OneOf("http", "https"))
 	d.String("path", &e.Path, hclbody.NotEmpty)
 	d.String("port", &e.Port, hclbody.NotEmpty)
 	d.Strings("callers", &e.Callers, hclbody.NotEmpty)
 	d.StringMap("where", &e.Where)
+	d.Block("tls")
 }
 
 // validate refuses what cannot be where somebody tells metrics.
-func (e *Endpoint) validate(d *hclbody.Decoder) {
+func (e *Endpoint) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
+	e.TLS = measure.TLSIn(d, eval)
+	e.TLS.CheckScheme(d, e.Scheme)
+	if e.Scheme == "http" {
+		e.Scheme = "" // as it is where nothing is said
+	}
 	switch u, err := url.Parse("http://host" + e.Path); {
 	case !strings.HasPrefix(e.Path, "/"):
 		d.Errorf("path", "Invalid path", "path is %q; it must begin with a slash.", e.Path)
@@ -81,7 +93,7 @@ func (e *Endpoint) validate(d *hclbody.Decoder) {
 }
 
 func (e Endpoint) source() ScrapeSource {
-	return ScrapeSource{Path: e.Path, Port: e.Port, Callers: strings.Join(e.Callers, ",")}
+	return ScrapeSource{Scheme: e.Scheme, Path: e.Path, Port: e.Port, Callers: strings.Join(e.Callers, ","), TLS: e.TLS.Settings()}
 }
 
 // Sources implements Trigger.

@@ -73,7 +73,7 @@ func decodeErrors(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 	case d.Has("ratio"):
 		e.By = ByRatio
 	}
-	e.validate(d)
+	e.validate(d, eval)
 	return e, d.Diagnostics()
 }
 
@@ -86,7 +86,7 @@ func plain(err error) string {
 }
 
 // validate reports values that are of the right type and cannot work.
-func (e Errors) validate(d *hclbody.Decoder) {
+func (e *Errors) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
 	switch {
 	case strings.ContainsAny(e.Metric, notInNames):
 		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric. Selectors and functions are not understood here; name the counter, such as \"http_requests_total\".", e.Metric)
@@ -109,7 +109,7 @@ func (e Errors) validate(d *hclbody.Decoder) {
 		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can fail; tolerance must be less than 1.")
 	}
 	validateWindow(d, e.Window)
-	e.Endpoint.validate(d)
+	e.Endpoint.validate(d, eval)
 }
 
 // Begin implements Trigger.

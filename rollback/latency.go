@@ -58,12 +58,12 @@ func decodeLatency(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnosti
 	case d.Has("ratio"):
 		l.By = ByRatio
 	}
-	l.validate(d)
+	l.validate(d, eval)
 	return l, d.Diagnostics()
 }
 
 // validate reports values that are of the right type and cannot work.
-func (l Latency) validate(d *hclbody.Decoder) {
+func (l *Latency) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
 	for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 		if base, ok := strings.CutSuffix(l.Metric, suffix); ok {
 			d.Errorf("metric", "Not a histogram's name", "%s is one of a histogram's series; name the histogram itself: %s.", l.Metric, base)
@@ -84,7 +84,7 @@ func (l Latency) validate(d *hclbody.Decoder) {
 		d.Errorf("tolerance", "Trigger can never fire", "No more than all requests can take longer; tolerance must be less than the quantile, %v.", l.Quantile)
 	}
 	validateWindow(d, l.Window)
-	l.Endpoint.validate(d)
+	l.Endpoint.validate(d, eval)
 }
 
 // Begin implements Trigger.

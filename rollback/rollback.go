@@ -4,11 +4,13 @@
 package rollback
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 // Verdict is what a trigger says of the active colour.
@@ -76,19 +78,25 @@ type Series struct {
 
 // ScrapeSource tells the agent which endpoint a trigger needs scraped.
 type ScrapeSource struct {
-	Path string // URL path of the Prometheus text endpoint
-	Port string // a number, or the key in the service's meta that holds one; empty: the service's own port
+	Scheme string // https; empty: http
+	Path   string // URL path of the Prometheus text endpoint
+	Port   string // a number, or the key in the service's meta that holds one; empty: the service's own port
 	// Callers are the services whose instances are asked instead of the colour's
 	// own, with commas between.
 	Callers string
+	TLS     measure.TLS // by https
 }
 
 // Key identifies the source in Observation.Scrapes.
 func (s ScrapeSource) Key() string {
-	if s.Callers != "" {
-		return s.Port + s.Path + " of " + s.Callers
+	key := s.Port + s.Path
+	if s.Scheme != "" {
+		key = fmt.Sprintf("%s %+v %s", s.Scheme, s.TLS, key)
 	}
-	return s.Port + s.Path
+	if s.Callers != "" {
+		key += " of " + s.Callers
+	}
+	return key
 }
 
 // Judgement is a trigger's verdict with its evidence.

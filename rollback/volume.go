@@ -64,7 +64,7 @@ func decodeVolume(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 		d.Errorf("metric", "Not a metric's name", "%q is not the name of a metric. Selectors and functions are not understood here; name the counter, such as \"http_requests_total\".", v.Metric)
 	}
 	validateWindow(d, v.Window)
-	v.Endpoint.validate(d)
+	v.Endpoint.validate(d, eval)
 	return v, d.Diagnostics()
 }
 

@@ -3,6 +3,8 @@ package measure
 import (
 	"path/filepath"
 
+	"github.com/hashicorp/hcl/v2"
+
 	"github.com/tealdeploy/teal/agent/hclbody"
 )
 
@@ -23,6 +25,43 @@ func (t *TLS) Declare(d *hclbody.Decoder) {
 	d.String("key_file", &t.KeyFile, hclbody.NotEmpty)
 	d.String("server_name", &t.ServerName, hclbody.NotEmpty)
 	d.Bool("insecure_skip_verify", &t.InsecureSkipVerify)
+}
+
+// TLSIn reads the block `tls` of a body whose decoder has declared it; nil when there
+// is none.
+func TLSIn(d *hclbody.Decoder, eval *hcl.EvalContext) *TLS {
+	for _, block := range d.Found("tls") {
+		t := &TLS{}
+		inner := hclbody.New("tls", eval)
+		t.Declare(inner)
+		inner.Decode(block.Body)
+		t.Validate(inner)
+		d.Append(inner.Diagnostics())
+		return t
+	}
+	return nil
+}
+
+// CheckScheme reports a block `tls`, which was found in the body, where TLS is not
+// spoken.
+func (t *TLS) CheckScheme(d *hclbody.Decoder, scheme string) {
+	if t == nil || scheme == "https" {
+		return
+	}
+	d.Append(hcl.Diagnostics{{
+		Severity: hcl.DiagError,
+		Summary:  "Certificate of nobody",
+		Detail:   `tls says how to speak TLS, but the scheme is http. Write scheme = "https", or leave tls out.`,
+		Subject:  d.Found("tls")[0].DefRange.Ptr(),
+	}})
+}
+
+// Settings are those of a block that may be absent.
+func (t *TLS) Settings() TLS {
+	if t == nil {
+		return TLS{}
+	}
+	return *t
 }
 
 // Validate reports values that are of the right type and cannot work.

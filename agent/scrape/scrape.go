@@ -20,6 +20,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/rollback"
 )
@@ -41,9 +42,9 @@ type Config struct {
 
 // Scraper reads metrics endpoints. It is safe for concurrent use.
 type Scraper struct {
-	cfg    Config
-	client *http.Client
-	slots  chan struct{}
+	cfg     Config
+	clients *clients
+	slots   chan struct{}
 }
 
 // New makes a scraper. It asks nobody until Scrape.
@@ -52,20 +53,7 @@ func New(cfg Config) *Scraper {
 	cfg.MaxBody = cmp.Or(cfg.MaxBody, 8<<20)
 	cfg.MaxSeries = cmp.Or(cfg.MaxSeries, 10_000)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, 64)
-	return &Scraper{
-		cfg: cfg,
-		client: &http.Client{
-			// No proxy of the agent's environment comes between.
-			Transport: &http.Transport{
-				DialContext:            (&net.Dialer{Timeout: cfg.Timeout}).DialContext,
-				MaxIdleConnsPerHost:    1,
-				IdleConnTimeout:        30 * time.Second,
-				MaxResponseHeaderBytes: maxHeader,
-			},
-			CheckRedirect: sameHost,
-		},
-		slots: make(chan struct{}, cfg.Concurrency),
-	}
+	return &Scraper{cfg: cfg, clients: newClients(cfg.Timeout), slots: make(chan struct{}, cfg.Concurrency)}
 }
 
 // Scrape asks every instance and returns their answers in the same order. An
@@ -98,7 +86,7 @@ func (s *Scraper) one(ctx context.Context, source rollback.ScrapeSource, familie
 	if err == nil {
 		select {
 		case s.slots <- struct{}{}:
-			out.Families, err = s.ask(ctx, at, families)
+			out.Families, err = s.ask(ctx, at, source, families)
 			<-s.slots
 		case <-ctx.Done():
 			err = ctx.Err()
@@ -132,14 +120,18 @@ func address(i deployment.Instance, source rollback.ScrapeSource) (string, error
 	if i.Address == "" || port == 0 {
 		return "", errors.New("no address and port of it are known to Consul")
 	}
-	return "http://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + source.Path, nil
+	return cmp.Or(source.Scheme, "http") + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + source.Path, nil
 }
 
 // ask reads one endpoint to its end.
-func (s *Scraper) ask(ctx context.Context, at string, families []string) (map[string]rollback.Family, error) {
+func (s *Scraper) ask(ctx context.Context, at string, source rollback.ScrapeSource, families []string) (map[string]rollback.Family, error) {
+	client, err := s.clients.of(source)
+	if err != nil {
+		return nil, err
+	}
 	mine, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	got, err := s.read(mine, at, families)
+	got, err := s.read(mine, client, at, families)
 	switch {
 	case err == nil:
 		return got, nil
@@ -152,20 +144,27 @@ func (s *Scraper) ask(ctx context.Context, at string, families []string) (map[st
 	if u := (*url.Error)(nil); errors.As(err, &u) {
 		err = u.Err
 	}
-	if text := err.Error(); text != shorten(text) {
+	advice := ""
+	if source.Scheme == "https" {
+		advice = ask.Advice(err, "the instance", &source.TLS)
+	}
+	switch text := err.Error(); {
+	case advice != "":
+		return nil, fmt.Errorf("%s (%s)", shorten(text), advice)
+	case text != shorten(text):
 		return nil, errors.New(shorten(text))
 	}
 	return nil, err
 }
 
-func (s *Scraper) read(ctx context.Context, at string, families []string) (map[string]rollback.Family, error) {
+func (s *Scraper) read(ctx context.Context, client *http.Client, at string, families []string) (map[string]rollback.Family, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "text/plain;version=0.0.4;q=1,text/plain;q=0.5")
 	req.Header.Set("User-Agent", "teal-scrape")
-	resp, err := s.client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

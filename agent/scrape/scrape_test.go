@@ -73,7 +73,7 @@ func TestScrape(t *testing.T) {
 		plain(w, r)
 	})
 	s := New(Config{})
-	if s.client.Transport.(*http.Transport).Proxy != nil {
+	if s.clients.plain.Transport.(*http.Transport).Proxy != nil {
 		t.Error("a proxy of the agent's environment may come between")
 	}
 	got := scrape(t, s, rollback.ScrapeSource{Path: "/metrics?format=prometheus"}, i)
@@ -341,7 +341,7 @@ func TestScrapeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &held{let: make(chan struct{})}
 		s := New(Config{Concurrency: 20, Timeout: time.Minute})
-		s.client.Transport = h
+		s.clients.plain.Transport = h
 		ask := func(n int) chan []rollback.Scrape {
 			got := make(chan []rollback.Scrape, 1)
 			list := slices.Repeat([]deployment.Instance{{ID: "a", Address: "10.0.0.7", Port: 80}}, n)
