@@ -80,7 +80,7 @@ func DecodeNamed(block *hcl.Block, eval *hcl.EvalContext) (Named, hcl.Diagnostic
 
 	kind, ok := Kinds[n.Kind]
 	if !ok {
-		d.Append(hcl.Diagnostics{hclbody.Unknown("kind of gate", n.Kind, slices.Collect(maps.Keys(Kinds)), labelRange(block, 0))})
+		d.Append(hcl.Diagnostics{hclbody.Unknown("kind of gate", n.Kind, slices.Collect(maps.Keys(Kinds)), nil, labelRange(block, 0))})
 		return n, d.Diagnostics()
 	}
 	gate, diags := kind(rest, eval)

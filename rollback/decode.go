@@ -32,11 +32,21 @@ func DecodeNamed(block *hcl.Block, eval *hcl.EvalContext) (Named, hcl.Diagnostic
 	}
 	kind, ok := Kinds[n.Kind]
 	if !ok {
-		return n, append(diags, hclbody.Unknown("kind of trigger", n.Kind, slices.Collect(maps.Keys(Kinds)), labelRange(block, 0)))
+		return n, append(diags, hclbody.Unknown("kind of trigger", n.Kind, slices.Collect(maps.Keys(Kinds)), meant, labelRange(block, 0)))
 	}
 	trigger, more := kind(block.Body, eval)
 	n.Trigger = trigger
 	return n, append(diags, more...)
+}
+
+// meant are kinds by names that people know them by.
+var meant = map[string]string{
+	"http-5xx": "errors", "5xx": "errors", "error-rate": "errors",
+	"p50": "latency", "p95": "latency", "p99": "latency", "response-time": "latency",
+	"traffic": "volume", "throughput": "volume",
+	"oom": "nomad", "restarts": "nomad", "allocations": "nomad",
+	"health": HealthKind, "consul": HealthKind,
+	"json": "http-json", "business": "http-json", "promql": "prometheus",
 }
 
 // decoder starts on the body of a trigger of one kind.

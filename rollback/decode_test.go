@@ -16,6 +16,8 @@ import (
 
 func TestDecodeMistakes(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
+		{`trigger "http-5xx" "e" {}`, `There is no kind of trigger "http-5xx". Did you mean "errors"? Known: consul-health, errors,`},
+		{`trigger "OOM" "e" {}`, `There is no kind of trigger "OOM". Did you mean "nomad"?`},
 		{`trigger "erors" "e" {}`, `There is no kind of trigger "erors". Did you mean "errors"? Known: consul-health, errors, http-json, kv, latency, nomad, prometheus, volume.`},
 		{`trigger "errors" "" {}`, "The second label names the trigger in status and records; it must not be empty."},
 		{"trigger \"consul-health\" \"h\" {\nabove = 1\n}", `Known in trigger "consul-health": arguments for, min_passing.`},
@@ -197,6 +199,20 @@ func TestJSONIsTheConfiguration(t *testing.T) {
 				t.Errorf("%s: setting %s reads like setting %s: %s", kind, name, same, got)
 			}
 			seen[got] = name
+		}
+	}
+}
+
+// A kind by a name that people know it by is told by its own, which exists.
+func TestMeantKinds(t *testing.T) {
+	for name, kind := range map[string]string{
+		"http-5xx": "errors", "5xx": "errors", "error-rate": "errors", "p50": "latency", "p95": "latency", "p99": "latency", "response-time": "latency",
+		"traffic": "volume", "throughput": "volume", "oom": "nomad", "restarts": "nomad", "allocations": "nomad",
+		"health": "consul-health", "consul": "consul-health", "json": "http-json", "business": "http-json", "promql": "prometheus",
+	} {
+		_, diags := decode(fmt.Sprintf("trigger %q \"n\" {}", name))
+		if want := fmt.Sprintf("Did you mean %q?", kind); rollback.Kinds[kind] == nil || len(diags) != 1 || !strings.Contains(diags[0].Detail, want) {
+			t.Errorf("%s: %v, want %s", name, diags, want)
 		}
 	}
 }

@@ -270,10 +270,11 @@ func (d *Decoder) known() string {
 }
 
 // Unknown is the diagnostic for a name that is not among the known ones, such
-// as a gate's kind: it lists them and suggests the nearest.
-func Unknown(what, name string, known []string, at hcl.Range) *hcl.Diagnostic {
+// as a gate's kind: it lists them and suggests the nearest, or the one that meant says
+// is known elsewhere by this name.
+func Unknown(what, name string, known []string, meant map[string]string, at hcl.Range) *hcl.Diagnostic {
 	detail := fmt.Sprintf("There is no %s %q.", what, name)
-	if near := nearest(name, known); near != "" {
+	if near := cmp.Or(meant[strings.ToLower(name)], nearest(name, known)); near != "" {
 		detail += fmt.Sprintf(" Did you mean %q?", near)
 	}
 	sorted := slices.Sorted(slices.Values(known))

@@ -251,9 +251,10 @@ func TestUnknownListsTheKnown(t *testing.T) {
 	for name, want := range map[string]string{
 		"erors":  `There is no kind of trigger "erors". Did you mean "errors"? Known: errors, health.`,
 		"HEALTH": `There is no kind of trigger "HEALTH". Did you mean "health"? Known: errors, health.`,
+		"5XX":    `There is no kind of trigger "5XX". Did you mean "errors"? Known: errors, health.`,
 		"xyz":    `There is no kind of trigger "xyz". Known: errors, health.`,
 	} {
-		diag := hclbody.Unknown("kind of trigger", name, []string{"health", "errors"}, at)
+		diag := hclbody.Unknown("kind of trigger", name, []string{"health", "errors"}, map[string]string{"5xx": "errors"}, at)
 		if diag.Detail != want || diag.Severity != hcl.DiagError || *diag.Subject != at {
 			t.Errorf("%s: %+v", name, diag)
 		}

@@ -78,7 +78,7 @@ func Decode(block *hcl.Block, eval *hcl.EvalContext) (Receiver, hcl.Diagnostics)
 	r := Receiver{Kind: block.Labels[0], Name: block.Labels[1], Timeout: 10 * time.Second, GiveUp: time.Hour}
 	k, ok := kinds[r.Kind]
 	if !ok {
-		return r, hcl.Diagnostics{hclbody.Unknown("receiver of notices", r.Kind, Kinds(), block.LabelRanges[0])}
+		return r, hcl.Diagnostics{hclbody.Unknown("receiver of notices", r.Kind, Kinds(), nil, block.LabelRanges[0])}
 	}
 	r.incidents = k.incidents
 	severity := string(Info)
@@ -110,7 +110,7 @@ func (r Receiver) check(d *hclbody.Decoder, block *hcl.Block) {
 	for _, e := range r.Events {
 		switch _, known := words[Event(e)]; {
 		case !known:
-			unknown := hclbody.Unknown("event", e, Events(), d.Range("events"))
+			unknown := hclbody.Unknown("event", e, Events(), nil, d.Range("events"))
 			d.Append(hcl.Diagnostics{unknown})
 		case r.incidents && incidents[Event(e)].what == NoIncident:
 			d.Errorf("events", "Event is no incident", "%q neither begins nor ends an incident, so %s would never be told of it.", e, r.Kind)
