@@ -1,11 +1,14 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tealdeploy/teal/agent/consul"
+	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 )
@@ -209,6 +212,35 @@ func TestAWarningAtTheEndHoldsNothing(t *testing.T) {
 		rec := w.state("2.0.0", deployment.Soaking)
 		if took := rec.Deployment.Since.Sub(began); took > 11*time.Second {
 			t.Errorf("the watch took %s", took)
+		}
+	})
+}
+
+// At the end of the soak it is the same with Consul's health: while nobody knows how the
+// instances fare, the previous colour stays as it is.
+func TestSoakGoesOnWhileConsulDoesNotTell(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `soak   { for = "1m" }`, "soak {\n for = \"1m\"\n then = \"stop\"\n }", 1))
+		began := w.state("2.0.0", deployment.Soaking).Deployment.Since
+		time.Sleep(5 * time.Second)
+		w.consul.Intercept(func(call consultest.Call) (f consultest.Fault) {
+			if call.Op == "Instances" && call.Agent != "people" {
+				f.Before = fmt.Errorf("Permission denied: %w", consul.ErrForbidden)
+			}
+			return f
+		})
+		time.Sleep(time.Until(began.Add(2 * time.Minute)))
+		rec := w.held(time.Minute)
+		if why := rec.Held.Reason; rec.Deployment.State != deployment.Soaking || !strings.Contains(why, "the soak goes on: trigger consul-health cannot tell any more") || !strings.Contains(why, "Permission denied") {
+			t.Errorf("%s, held: %s", rec.Deployment.State, why)
+		}
+		if got := w.nomad.Jobs(); !slices.Contains(got, "api") {
+			t.Errorf("jobs %v: the previous colour was stopped", got)
+		}
+		w.consul.Intercept(nil)
+		if rec = w.until(time.Minute, "done", func(r deployment.Service) bool { return !r.InFlight() }); rec.Deployment.Outcome != deployment.Succeeded || rec.Held != nil {
+			t.Errorf("%s, held %+v", rec.Deployment.Outcome, rec.Held)
 		}
 	})
 }
