@@ -48,7 +48,7 @@ func TestErrorsOfAnIdleService(t *testing.T) {
 	c := s.calls(v.Name, world.TrafficOptions{Rate: 100})
 	s.says(evidence(s.ends(v.Name, v.Version, deployment.Succeeded)), "every trigger can tell again")
 
-	v.Version, v.Watch = "3.0.0", 15*time.Second
+	v.Version, v.Watch = "3.0.0", 20*time.Second
 	s.write(v)
 	s.comes(v.Name, v.Version, deployment.Watching)
 	c.answers(v.Version, 300)
@@ -68,7 +68,7 @@ func TestConsulHealthWithConsulAway(t *testing.T) {
 	v := world.Service{Name: "t-consul-away", Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls(v.Name, world.TrafficOptions{})
-	v.Version, v.Watch = "2.0.0", 8*time.Second
+	v.Version, v.Watch = "2.0.0", 20*time.Second
 	s.write(v)
 	to := s.comes(v.Name, v.Version, deployment.Watching).To
 	c.serves(to)
@@ -103,7 +103,7 @@ func TestUnknownHolds(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	url := server.URL
 	server.Close() // nobody listens there any more
-	v.Version, v.Watch = "2.0.0", 8*time.Second
+	v.Version, v.Watch = "2.0.0", 20*time.Second
 	v.Triggers = fmt.Sprintf("trigger \"http-json\" \"orders\" {\nurl = %q\npath = \"n\"\nbelow = 1\ninterval = \"200ms\"\n}\nunknown {\nfor = \"2s\"\nthen = \"hold\"\n}", url)
 	s.write(v)
 	held := s.watchHeld(v, "trigger orders: nothing has been known for", "the policy allows 2s", "connection refused", "teal resume watches anew")
