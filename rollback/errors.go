@@ -114,25 +114,31 @@ func (e *Errors) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
 
 // Begin implements Trigger.
 func (e Errors) Begin() Judge {
-	labels := usualLabels
-	if e.Label != "" {
-		labels = []string{e.Label}
-	}
-	count := func() counting {
-		return &counters{newStandings(e.Metric), labels, e.Bad}
-	}
 	j := &errorsJudge{
 		Errors:   e,
 		key:      e.source().Key(),
-		counters: count(),
-		tells:    labels,
+		counters: e.count(),
+		tells:    e.tells(),
 		words:    words{"failed", "errors"},
 		window:   window{length: e.Window},
 	}
 	if e.By == ByAbove {
 		return j
 	}
-	return &comparingJudge{errorsJudge: j, past: pastReader{counters: count()}}
+	return &comparingJudge{errorsJudge: j, past: pastReader{counters: e.count()}}
+}
+
+// tells are the labels, one of which tells a request's outcome.
+func (e Errors) tells() []string {
+	if e.Label != "" {
+		return []string{e.Label}
+	}
+	return usualLabels
+}
+
+// count begins to count.
+func (e Errors) count() *counters {
+	return &counters{newStandings(e.Metric), e.tells(), e.Bad}
 }
 
 // Families implements Trigger.

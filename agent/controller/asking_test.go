@@ -2,6 +2,8 @@ package controller
 
 import (
 	"fmt"
+	"math"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -159,36 +161,58 @@ func TestPatienceEnds(t *testing.T) {
 	})
 }
 
-// A plan tells of triggers that have nothing to go by.
+// A plan tells of triggers that have nothing to go by, and of those of which that
+// cannot be found out.
 func TestPlanTellsOfTriggersThatCannotFire(t *testing.T) {
+	const can, cannot, unsure = "  trigger %q: %s", "  warning: trigger %q can tell nothing of blue: %s",
+		"  warning: whether trigger %q can tell anything of blue is not known, for who would say is away or refuses: %s"
+	triggers := []struct{ trigger, says, what string }{
+		{"\"errors\" \"there\" {}", can, "2 of 2 instances of blue tell http_requests_total"},
+		{"\"errors\" \"mistyped\" {\n metric = \"http_request_total\"\n }", cannot, "at /metrics no instance has a metric http_request_total"},
+		{"\"errors\" \"wrong-label\" {\n label = \"outcome\"\n }", cannot, "at /metrics no instance has a label outcome in http_requests_total; it has code"},
+		{"\"errors\" \"wrong-where\" {\n where = { code = \"5OO\" }\n }", cannot, `at /metrics no instance has a series of http_requests_total with code="5OO"; there are "200", "500"`},
+		{"\"volume\" \"where-of-colour\" {\n where = { subset = \"{colour}\" }\n }", cannot, "at /metrics no instance has a label subset in http_requests_total; it has code"},
+		{"\"errors\" \"away\" {\n path = \"/away\"\n }", unsure, "an instance: connection refused"},
+		{"\"prometheus\" \"asked\" {\n url = \"http://p\"\n query = \"known\"\n above = 1\n }", can, "Prometheus at http://p answers with 1 series"},
+		{"\"prometheus\" \"nan\" {\n url = \"http://p\"\n query = \"nan\"\n above = 1\n }", cannot,
+			"the answer of Prometheus at http://p holds 1 series, and 1 of them are NaN or infinite, which is no figure to go by (0/0 makes one such)"},
+		{"\"prometheus\" \"gone\" {\n url = \"http://p\"\n query = \"unknown_{version}\"\n above = 1\n }", unsure, "Prometheus at nowhere: connection refused"},
+		{"\"http-json\" \"empty\" {\n url = \"http://j\"\n path = \"nothing\"\n above = 1\n }", cannot, "the answer of http://j holds no series"},
+		{"\"http-json\" \"empty-fine\" {\n url = \"http://j\"\n path = \"nothing\"\n above = 1\n empty = \"fine\"\n }", cannot,
+			"the answer of http://j holds no series, which the policy takes for fine"},
+		{"\"kv\" \"word\" {\n key = \"verdicts/{colour}/{version}\"\n }", can,
+			"there is no key verdicts/green/1.0.1 yet; unless it says yes or no, the watch is held at its end"},
+		{"\"kv\" \"said\" {\n key = \"said/{version}\"\n }", can, "key said/1.0.1 says bad: too many holes"},
+	}
 	inWorld(t, func(w *world) {
 		w.errors["none"] = 0 // instances of an adopted job have no colour
 		w.adopted()
 		w.says("known", 3)
-		w.policy("1.0.0", watchedBy(`"errors" "there" {}
- trigger "errors" "mistyped" {
-  metric = "http_request_total"
- }
- trigger "prometheus" "asked" {
-  url   = "http://p"
-  query = "known"
-  above = 1
- }
- trigger "prometheus" "away" {
-  url   = "http://p"
-  query = "unknown_{version}"
-  above = 1
- }`))
-		out := w.obeyed(kv.Plan, "").Output
-		for _, want := range []string{
-			`  trigger "there": 2 of 2 instances of blue tell http_requests_total`,
-			`  warning: trigger "mistyped" can tell nothing of blue: no instance has a metric http_request_total at /metrics`,
-			`  trigger "asked": Prometheus at http://p answers with 1 series`,
-			`  warning: trigger "away" can tell nothing of blue: Prometheus at nowhere: connection refused`,
-		} {
-			if !strings.Contains(out, want+"\n") {
+		w.says("nan", math.NaN())
+		w.writes("said/1.0.1", "no: too many holes")
+		var all []string
+		for _, c := range triggers {
+			all = append(all, c.trigger)
+		}
+		w.policy("1.0.1", "auto = false\n"+watchedBy(strings.Join(all, "\n trigger ")))
+		out := regexp.MustCompile(`\d+-alloc:`).ReplaceAllString(w.obeyed(kv.Plan, "").Output, "an instance:")
+		for _, c := range triggers {
+			name := strings.Split(c.trigger, `"`)[3]
+			if want := fmt.Sprintf(c.says, name, c.what) + "\n"; !strings.Contains(out, want) {
 				t.Errorf("the plan does not say %q:\n%s", want, out)
 			}
+		}
+	})
+}
+
+// Before the first release nothing runs that could tell, and a plan says so.
+func TestPlanOfAFirstReleaseKnowsOfNoTrigger(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.agent("one")
+		w.policy("1.0.0", "auto = false\n"+watchedBy(`"errors" "http-5xx" {}`))
+		out := w.obeyed(kv.Plan, "").Output
+		if want := "Watch:\n  whether its triggers have anything to go by is not known: nothing of api runs yet that could tell\n"; !strings.Contains(out, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, out)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -236,12 +237,17 @@ func (a *agent) reload() {
 	a.ctl.SetPolicies(set)
 }
 
-// Scrape makes up the metrics of instances: a hundred requests a second.
-func (w *world) Scrape(_ context.Context, _ rollback.ScrapeSource, _ []string, instances []deployment.Instance) []rollback.Scrape {
+// Scrape makes up the metrics of instances: a hundred requests a second, and at
+// /away nobody.
+func (w *world) Scrape(_ context.Context, from rollback.ScrapeSource, _ []string, instances []deployment.Instance) []rollback.Scrape {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []rollback.Scrape
 	for _, i := range instances {
+		if from.Path == "/away" {
+			out = append(out, rollback.Scrape{Instance: i.ID, At: time.Now(), Err: errors.New("connection refused")})
+			continue
+		}
 		share, known := w.errors[string(i.Colour)]
 		if !known {
 			out = append(out, rollback.Scrape{Instance: i.ID, At: time.Now(), Err: fmt.Errorf("no metrics")})

@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tealdeploy/teal/testbed/cluster"
+	"github.com/tealdeploy/teal/testbed/world"
+)
+
+// A trigger that can never fire is told before there is anything to watch: its
+// metric is mistyped, nothing has the labels that it asks for, or its query finds
+// no series.
+func TestPlanTellsOfTriggersThatCannotFire(t *testing.T) {
+	s := open(t, "blind")
+	prometheus := s.asks("blind")
+	s.agent("a")
+	v := world.Service{Name: "blind", Version: "1.0.0"}
+	d := s.begin(v)
+	s.must(s.listens(v.Name, world.TrafficOptions{}).Reachable(s.soon())) // one request, so that there are counters
+	v.Manual, v.Version = true, "2.0.0"
+	v.Triggers = `
+trigger "errors" "there" { metric = "http_requests_total" }
+trigger "errors" "mistyped" { metric = "http_request_total" }
+trigger "errors" "elsewhere" { where = { code = "2OO" } }
+trigger "prometheus" "nothing" {
+  ` + prometheus + `
+  query = "rate(orders_total{colour=\"{colour}\"}[1m])"
+  below = 1
+}`
+	s.write(v)
+	plan := ""
+	s.must(cluster.Await(s.soon(), func(context.Context) error { // agents read policies when they are quiet for a moment
+		if plan = s.teal(0, "plan", v.Name).Out; !strings.Contains(plan, v.Version) {
+			return fmt.Errorf("the plan is not about %s:\n%s", v.Version, plan)
+		}
+		return nil
+	}))
+	serves := string(d.To)
+	s.says(plan,
+		`trigger "there": 2 of 2 instances of `+serves+` tell http_requests_total`,
+		`warning: trigger "mistyped" can tell nothing of `+serves+`: at /metrics no instance has a metric http_request_total`,
+		`warning: trigger "elsewhere" can tell nothing of `+serves+`: at /metrics no instance has a series of http_requests_total with code="2OO"; there are "200"`,
+		`warning: trigger "nothing" can tell nothing of `+serves+`: the answer of Prometheus at http://127.0.0.1`, `holds no series`,
+	)
+}
