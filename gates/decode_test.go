@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -44,7 +45,7 @@ func TestDecodeNamedTakesWhatIsSet(t *testing.T) {
 		body             = "hello"
 		status           = [204, 200, 204]
 		body_contains    = "y"
-		json             = { a = 1 }
+		json             = { a = 1, v = "{version}" }
 		follow_redirects = true
 		tls {
 			ca_file     = "/ca.pem"
@@ -59,7 +60,7 @@ func TestDecodeNamedTakesWhatIsSet(t *testing.T) {
 			Every: "preview", URL: "https://edge:8080", Scheme: "http", FollowRedirects: true,
 			Steps: []gates.Step{{
 				Path: "/x", Method: "PUT", Headers: map[string]string{"A": "b"},
-				Body: "hello", Status: []int{200, 204}, BodyContains: "y", JSON: map[string]string{"a": "1"},
+				Body: "hello", Status: []int{200, 204}, BodyContains: "y", JSON: map[string]string{"a": "1", "v": "{version}"},
 			}},
 			TLS: &measure.TLS{CAFile: "/ca.pem", CertFile: "/cert.pem", KeyFile: "/key.pem", ServerName: "edge"},
 		},
@@ -94,7 +95,7 @@ func TestAGatesJSONChangesWithItsSettings(t *testing.T) {
 		`step "a" {}`, `step "b" {}`, "step \"a\" {}\nstep \"b\" {}", "step \"a\" {\npath = \"/x\"\n}",
 		"step \"a\" {\nsave \"v\" { json = \"a\" }\n}", "step \"a\" {\nsave \"v\" { json = \"b\" }\n}", "step \"a\" {\nsave \"w\" { json = \"b\" }\n}",
 		"step \"a\" {\nsave \"v\" { header = \"b\" }\n}", "step \"a\" {\nsave \"v\" { regex = \"b\" }\n}", "step \"a\" {\nsave \"v\" { regex = \"c\" }\n}",
-		"every = \"preview\"\nurl = \"http://a\"", "every = \"preview\"\nurl = \"http://b\"",
+		fmt.Sprintf(preview, "http://a"), fmt.Sprintf(preview, "http://b"),
 	} {
 		now := text(body)
 		if other, ok := seen[now]; ok {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -66,7 +65,7 @@ func (e each) judge(ctx context.Context, target Target) (Finding, error) {
 		slots <- struct{}{} // held at most for the look's timeout
 		wg.Go(func() {
 			defer func() { <-slots }()
-			answers[i] = e.instance(ctx, instance, late)
+			answers[i] = e.instance(ctx, target, instance, late)
 		})
 	}
 	wg.Wait()
@@ -119,16 +118,13 @@ func (e each) judge(ctx context.Context, target Target) (Finding, error) {
 
 // instance asks one instance. That it cannot be reached is its failure, unless
 // the fault is on our side.
-func (e each) instance(ctx context.Context, instance deployment.Instance, late time.Time) answer {
-	port := instance.Port
-	if e.port != 0 {
-		port = e.port
-	}
-	if instance.Address == "" || port == 0 {
-		return answer{err: errors.New("its address and port are not in Consul")}
+func (e each) instance(ctx context.Context, target Target, instance deployment.Instance, late time.Time) answer {
+	host, err := target.at(instance, e.port)
+	if err != nil {
+		return answer{err: err}
 	}
 	began := time.Now()
-	a := e.ask(ctx, net.JoinHostPort(instance.Address, strconv.Itoa(port)))
+	a := e.ask(ctx, host)
 	switch {
 	case a.err == nil:
 	case errors.Is(a.err, context.DeadlineExceeded) && !late.IsZero() && began.After(late):

@@ -44,6 +44,15 @@ type Target struct {
 	Version   string // as known from the policy's variables; may be empty
 	Hash      string // jobspec + policy hash the verdict is bound to
 
+	// Serving is the colour that has the traffic, none before the first release,
+	// and ServingVersion what it runs; empty if that is not known. They are there
+	// to be told from the candidate.
+	Serving        deployment.Colour
+	ServingVersion string
+	// Others are that colour's instances, which no gate may take for the
+	// candidate's.
+	Others []deployment.Instance
+
 	// Instances are the candidate's instances as last seen in Consul. The
 	// runner refreshes them before every look.
 	Instances []deployment.Instance

@@ -68,7 +68,8 @@ func decodeHTTP(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	g.validate(d)
 	blocks := d.Found("step")
 	if len(blocks) == 0 {
-		g.Steps = []Step{own.finish(d, g.Every == EveryPreview, nil)}
+		g.Steps = []Step{own.finish(d, g.Previews(), nil)}
+		g.checkPreview(d)
 		return g, d.Diagnostics()
 	}
 	for _, name := range ofStep {
@@ -79,7 +80,8 @@ func decodeHTTP(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	if len(blocks) > maxSteps {
 		d.Errorf("step", "Too many steps", "%d steps are too many for one gate; at most %d.", len(blocks), maxSteps)
 	}
-	g.Steps = decodeSteps(d, blocks, eval, g.Every == EveryPreview)
+	g.Steps = decodeSteps(d, blocks, eval, g.Previews())
+	g.checkPreview(d)
 	return g, d.Diagnostics()
 }
 
@@ -140,7 +142,7 @@ func (g HTTP) Check(ctx context.Context, target Target) (Finding, error) {
 	if err != nil {
 		return Finding{}, err
 	}
-	if g.Every == EveryPreview {
+	if g.Previews() {
 		return l.preview(ctx)
 	}
 	return each{

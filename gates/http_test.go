@@ -143,8 +143,9 @@ type request struct {
 func recorder(t *testing.T) (deployment.Instance, func() []request) {
 	var mu sync.Mutex
 	var all []request
-	instance := app(t, func(_ http.ResponseWriter, r *http.Request) {
+	instance := app(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, "2.0.0")
 		mu.Lock()
 		defer mu.Unlock()
 		all = append(all, request{r.Method, r.RequestURI, r.Host, string(body), r.Header})
@@ -293,11 +294,33 @@ func TestAPortOfItsOwn(t *testing.T) {
 	}
 }
 
+// A port at which Consul has an instance of the active colour is not the candidate's,
+// whoever asks there.
+func TestAPortOfTheActiveColour(t *testing.T) {
+	instance, blue := app(t, answers(200, "")), app(t, answers(200, "m 1\n"))
+	target := beside("1.0.0", instance)
+	target.Others = []deployment.Instance{blue}
+	for _, text := range []string{"gate \"http\" \"g\" {\nport = %d\n}", "gate \"grpc\" \"g\" {\nport = %d\n}", "gate \"metrics\" \"g\" {\nmetric = \"m\"\nbelow = 1\nport = %d\n}"} {
+		n, diags := decode(t, fmt.Sprintf(text, blue.Port))
+		if diags.HasErrors() {
+			t.Fatal(diags)
+		}
+		finding, err := n.Gate.Check(t.Context(), target)
+		if err == nil || finding.Verdict != gates.Hold || !strings.Contains(err.Error(), "an instance of blue, which serves: it is not the candidate") {
+			t.Errorf("%s: %+v, %v", text, finding, err)
+		}
+	}
+}
+
+// preview asks through an entry point, and expects that the candidate says which
+// version it is.
+const preview = "every = \"preview\"\nurl = %q\nbody_contains = \"{version}\"\n"
+
 func TestPreviewAsksTheEntryPoint(t *testing.T) {
 	entry, asked := recorder(t)
 	at := "http://" + entry.HostPort()
 	instance := deployment.Instance{ID: "api-1", Address: "192.0.2.1", Port: 1, Health: deployment.Passing} // reached by the entry point alone
-	n := gate(t, fmt.Sprintf("every = \"preview\"\nurl = %q\npath = \"/health\"\nheaders = { X-One = \"1\" }", at+"/base/"))
+	n := gate(t, fmt.Sprintf(preview+"path = \"/health\"\nheaders = { X-One = \"1\" }", at+"/base/"))
 	finding, err := n.Gate.Check(t.Context(), green(instance))
 	if err != nil || finding.Verdict != gates.Pass || !strings.Contains(finding.Reason, "GET /health through "+at+"/base/ answered as expected") {
 		t.Fatalf("got %+v, %v", finding, err)
@@ -311,7 +334,7 @@ func TestPreviewAsksTheEntryPoint(t *testing.T) {
 	}
 
 	wrong := app(t, answers(503, "no healthy upstream"))
-	n = gate(t, fmt.Sprintf("every = \"preview\"\nurl = \"http://%s\"", wrong.HostPort()))
+	n = gate(t, fmt.Sprintf(preview, "http://"+wrong.HostPort()))
 	finding, err = n.Gate.Check(t.Context(), green(instance))
 	if err != nil || finding.Verdict != gates.Fail || !strings.Contains(finding.Reason, "answered 503, expected 200") {
 		t.Errorf("a wrong answer: %+v, %v", finding, err)
@@ -319,7 +342,7 @@ func TestPreviewAsksTheEntryPoint(t *testing.T) {
 
 	// Nothing is asked before an instance is there to answer.
 	before := len(asked())
-	n = gate(t, fmt.Sprintf("every = \"preview\"\nurl = %q", at))
+	n = gate(t, fmt.Sprintf(preview, at))
 	if finding, err := n.Gate.Check(t.Context(), green()); err != nil || finding.Verdict != gates.Hold || len(asked()) != before {
 		t.Errorf("without instances: %+v, %v", finding, err)
 	}
@@ -334,7 +357,7 @@ func TestAnEntryPointThatIsAwayIsUnknown(t *testing.T) {
 	at := (&url.URL{Scheme: "http", Host: l.Addr().String()}).String()
 	l.Close()
 	instance := app(t, answers(200, ""))
-	n := gate(t, fmt.Sprintf("every = \"preview\"\nurl = %q", at))
+	n := gate(t, fmt.Sprintf(preview, at))
 	finding, err := n.Gate.Check(t.Context(), green(instance))
 	if err == nil || finding.Verdict != gates.Hold || !strings.Contains(err.Error(), "entry point "+at) || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("got %+v, %v", finding, err)

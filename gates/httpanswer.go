@@ -22,6 +22,7 @@ type answer struct {
 	unknown string
 	status  int
 	body    string // excerpt, when it was looked at and was wrong
+	strange []byte // the body that was not as expected
 	large   bool   // there was more body than was looked at
 	took    time.Duration
 	step    string // the last that was taken, in a sequence
@@ -85,8 +86,9 @@ func (v *visit) judge(step Step, resp *http.Response) answer {
 		a.err = fmt.Errorf("reading the body: %w", v.safe(err))
 		return a
 	}
-	a.wrong = v.mismatch(step, body)
-	if a.wrong == "" {
+	if a.wrong = v.mismatch(step, body); a.wrong != "" {
+		a.strange = body
+	} else {
 		a.wrong = unsaved
 	}
 	if a.wrong != "" && step.readsBody() {

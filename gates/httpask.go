@@ -74,22 +74,6 @@ func (v *visit) hide(values ...string) {
 	v.secrets = v.secrets.and(secretsOf(as, "", ""))
 }
 
-// preview asks through the entry point.
-func (l look) preview(ctx context.Context) (Finding, error) {
-	a := l.visit().walk(ctx, strings.TrimSuffix(l.URL, "/"))
-	if a.err != nil {
-		return Finding{}, fmt.Errorf("entry point %s: %s%s", l.URL, a.at(), advised(a.err, "the entry point", l.scheme() == "https", l.TLS))
-	}
-	finding := Finding{Verdict: Pass, Figures: a.figures()}
-	finding.Figures["url"] = l.URL
-	finding.Reason = fmt.Sprintf("%s through %s answered as expected", l.what(), l.URL)
-	if a.wrong != "" {
-		finding.Verdict = Fail
-		finding.Reason = fmt.Sprintf("%s through %s %s", l.what(), l.URL, a.wrong)
-	}
-	return finding, nil
-}
-
 // what is asked, as evidence has it.
 func (l look) what() string {
 	if l.Steps[0].Name != "" {
@@ -127,6 +111,9 @@ func (v *visit) walk(ctx context.Context, base string) (a answer) {
 		took += a.took
 		a.step, a.took = step.Name, took
 		switch {
+		case a.strange != nil && v.servesInstead(step, a.strange):
+			a.wrong, a.unknown = "", fmt.Sprintf("%swas answered by %s (%s), which serves: the entry point does not know the header %s, or does not pass it on", a.at(), v.target.Serving, v.target.ServingVersion, PreviewHeader)
+			return a
 		case a.wrong != "" && step.Name != "":
 			a.wrong = fmt.Sprintf("%s%s", a.at(), a.wrong)
 			return a

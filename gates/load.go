@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -178,16 +177,16 @@ func (g Load) targets(target Target) ([]vegeta.Target, secrets, error) {
 		if !i.Serving() {
 			continue
 		}
-		port := i.Port
-		if g.Port != 0 {
-			port = g.Port
+		host, err := target.at(i, g.Port)
+		if err != nil {
+			return nil, nil, fmt.Errorf("instance %s: %w", i.ID, err)
 		}
 		for _, path := range g.Paths {
 			if path, err = e.url(path); err != nil {
 				return nil, nil, err
 			}
 			targets = append(targets, vegeta.Target{
-				Method: g.Method, URL: g.Scheme + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + path,
+				Method: g.Method, URL: g.Scheme + "://" + host + path,
 				Header: header, Body: []byte(body),
 			})
 		}

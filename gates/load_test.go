@@ -2,6 +2,7 @@ package gates_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -94,6 +95,14 @@ func TestLoadAimsAtTheCandidateOnly(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "no load is put on it") || f.Verdict != gates.Hold {
 			t.Errorf("%s: %+v, %v", colour, f, err)
 		}
+	}
+	// Nor by a port that is the active colour's on the same machine.
+	blue := app(t, count)
+	shared := beside("1.0.0", app(t, count))
+	shared.Others = []deployment.Instance{blue}
+	f, err := load(t, shared, fmt.Sprintf("rate = 20\nport = %d", blue.Port))
+	if err == nil || !strings.Contains(err.Error(), "an instance of blue, which serves: it is not the candidate") || f.Verdict != gates.Hold {
+		t.Errorf("%+v, %v", f, err)
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("%d requests were sent", n)

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -78,7 +76,7 @@ func (m Metrics) Check(ctx context.Context, target Target) (Finding, error) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			values[i], known[i], errs[i] = m.of(ctx, instance)
+			values[i], known[i], errs[i] = m.of(ctx, target, instance)
 		})
 	}
 	wg.Wait()
@@ -123,16 +121,12 @@ func (m Metrics) selected() string {
 }
 
 // of asks one instance, and adds its series up.
-func (m Metrics) of(ctx context.Context, i deployment.Instance) (measure.Value, bool, error) {
-	port := i.Port
-	if m.Port != 0 {
-		port = m.Port
+func (m Metrics) of(ctx context.Context, target Target, i deployment.Instance) (measure.Value, bool, error) {
+	host, err := target.at(i, m.Port)
+	if err != nil {
+		return measure.Value{}, false, err
 	}
-	if i.Address == "" || port == 0 {
-		return measure.Value{}, false, errors.New("its address and port are not in Consul")
-	}
-	at := m.Scheme + "://" + net.JoinHostPort(i.Address, strconv.Itoa(port)) + m.Path
-	series, err := ask.Metrics(ctx, at, m.Metric, m.Labels, measure.Access{TLS: m.TLS.Settings()})
+	series, err := ask.Metrics(ctx, m.Scheme+"://"+host+m.Path, m.Metric, m.Labels, measure.Access{TLS: m.TLS.Settings()})
 	if err != nil {
 		return measure.Value{}, false, errors.New(advised(err, "the instance", m.Scheme == "https", m.TLS))
 	}

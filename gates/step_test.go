@@ -258,19 +258,24 @@ func TestStepsThroughAnEntryPoint(t *testing.T) {
 			http.Error(w, "the active colour", http.StatusTeapot)
 			return
 		}
+		if r.URL.Path == "/version" {
+			answers(200, "2.0.0")(w, r)
+			return
+		}
 		s.ServeHTTP(w, r)
 	})
+	const version = "\nstep \"version\" {\npath = \"/version\"\nbody_contains = \"{version}\"\n}\n"
 	preview := fmt.Sprintf("every = \"preview\"\nurl = \"http://%s\"\n", entry.HostPort())
-	finding, err := gate(t, preview+login+token+order).Gate.Check(t.Context(), green(instance))
-	if err != nil || finding.Verdict != gates.Pass || !strings.Contains(finding.Reason, "steps login, token, order through http://") {
+	finding, err := gate(t, preview+login+token+order+version).Gate.Check(t.Context(), green(instance))
+	if err != nil || finding.Verdict != gates.Pass || !strings.Contains(finding.Reason, "steps login, token, order, version through http://") {
 		t.Errorf("got %+v, %v", finding, err)
 	}
-	finding, err = gate(t, preview+login+strings.ReplaceAll(token, "/token", "/tokens")).Gate.Check(t.Context(), green(instance))
+	finding, err = gate(t, preview+login+strings.ReplaceAll(token, "/token", "/tokens")+version).Gate.Check(t.Context(), green(instance))
 	if err != nil || finding.Verdict != gates.Fail || !strings.Contains(finding.Reason, "at step token answered 403") {
 		t.Errorf("got %+v, %v", finding, err)
 	}
 	gone := fmt.Sprintf("every = \"preview\"\nurl = \"http://127.0.0.1:%d\"\n", closedPort(t))
-	finding, err = gate(t, gone+login).Gate.Check(t.Context(), green(instance))
+	finding, err = gate(t, gone+login+version).Gate.Check(t.Context(), green(instance))
 	if err == nil || finding.Verdict != gates.Hold || !strings.Contains(err.Error(), "at step login dial tcp") {
 		t.Errorf("got %+v, %v", finding, err)
 	}

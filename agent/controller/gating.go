@@ -93,8 +93,13 @@ func (j job) target() (gates.Target, error) {
 	for i := range instances {
 		instances[i].Colour = j.d.To // those of an adopted job carry none
 	}
+	var others []deployment.Instance
+	if j.d.From.Valid() {
+		others = v.of(j.d.From, j.rec.Route.Loose)
+	}
 	return gates.Target{
 		Service: j.l.svc, Namespace: j.pol.Namespace, Colour: j.d.To, Version: j.d.Candidate.Version,
+		Serving: j.d.From, ServingVersion: j.d.FromVersion, Others: others,
 		Hash: j.d.Candidate.Proof(), Instances: instances, Expected: j.now().Slots[j.d.To].Expected,
 	}, nil
 }

@@ -193,3 +193,16 @@ func TestASoakWithoutAPolicyCanBeAccepted(t *testing.T) {
 		w.until(time.Minute, "over", func(r deployment.Service) bool { return !r.InFlight() })
 	})
 }
+
+// Gates are told who serves, so that none takes the active colour's instances for the
+// candidate's: here both have one port on one machine.
+func TestGatesKnowWhoServes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick+"\ngate \"http\" \"smoke\" {\n port = 1\n timeout = \"1s\"\n deadline = \"2s\"\n}")
+		rec := w.until(time.Minute, "held", func(r deployment.Service) bool { return r.Held != nil })
+		if want := "an instance of blue, which serves: it is not the candidate"; !strings.Contains(rec.Held.Reason, want) {
+			t.Errorf("held for %q, want %q", rec.Held.Reason, want)
+		}
+	})
+}

@@ -24,6 +24,15 @@ func decodeGates(blocks hcl.Blocks, p *Policy, eval *hcl.EvalContext) (all hcl.D
 				Subject:  block.DefRange.Ptr(),
 			})
 		}
+		if h, ok := named.Gate.(gates.HTTP); ok && h.Previews() && p.Cutover.Router != Routers[0] {
+			all = append(all, &hcl.Diagnostic{
+				Severity: hcl.DiagError,
+				Summary:  "No preview route",
+				Detail: fmt.Sprintf("The gate %q asks through the preview route, and a %s has none: the colour that serves would answer. Ask the instances (every = %q or %q), or let the cutover's router be %q.",
+					named.Name, p.Cutover.Router, gates.EveryInstance, gates.EveryAny, Routers[0]),
+				Subject: block.DefRange.Ptr(),
+			})
+		}
 		named.Parallel = group
 		p.Gates = append(p.Gates, named)
 	}

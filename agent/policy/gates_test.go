@@ -71,3 +71,21 @@ func TestMistakesInAParallelBlock(t *testing.T) {
 		}
 	}
 }
+
+// The service-resolver has no routes, and so no preview: what serves would answer.
+func TestPreviewNeedsRoutes(t *testing.T) {
+	const preview = "gate \"http\" \"smoke\" {\nevery = \"preview\"\nurl = \"http://edge\"\njson = { version = \"{version}\" }\n}\n"
+	for router, refused := range map[string]bool{"service-router": false, "service-resolver": true} {
+		for _, gates := range []string{preview, "parallel {\n" + preview + "}\n"} {
+			out := loadGates(t, gates+fmt.Sprintf("cutover {\nrouter = %q\n}", router))
+			want := `The gate "smoke" asks through the preview route, and a service-resolver has none: the colour that serves would answer. Ask the instances (every = "instance" or "any"), or let the cutover's router be "service-router".`
+			if got := out.diags.Error(); out.diags.HasErrors() != refused || refused && !strings.Contains(got, want) {
+				t.Errorf("with %s: %s", router, got)
+			}
+		}
+	}
+	out := loadGates(t, "gate \"http\" \"smoke\" {}\ncutover {\nrouter = \"service-resolver\"\n}")
+	if out.diags.HasErrors() {
+		t.Error(out.diags)
+	}
+}

@@ -116,7 +116,8 @@ type Soak struct {
 
 // The words a policy may choose from.
 var (
-	// Routers are the ways to move traffic, by the Consul entry that is written.
+	// Routers are the ways to move traffic, by the Consul entry that is written. Only
+	// the first has routes, and so a preview route for each colour.
 	Routers = []string{"service-router", "service-resolver"}
 	// Thens are what may become of the previous colour when the soak ends.
 	Thens = []string{"keep", "scale", "stop"}

@@ -1,12 +1,17 @@
 package e2e
 
 import (
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/gates"
 	"github.com/tealdeploy/teal/testbed/world"
 )
 
@@ -89,7 +94,28 @@ func TestGateThroughThePreviewRoute(t *testing.T) {
 	}
 	c.serves(d.To)
 	c.answers("2.0.0", 20)
-	c.unharmed()
+
+	// An entry point that drops the header leads to what serves, which is told: the
+	// candidate is neither passed nor failed by it.
+	entry, err := url.Parse(c.Proxy.URL())
+	s.must(err)
+	deaf := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(entry)
+		r.Out.Header.Del(gates.PreviewHeader)
+	}})
+	t.Cleanup(deaf.Close)
+	v.Version, v.Gates = "3.0.0", strings.Replace(v.Gates, c.Proxy.URL(), deaf.URL, 1)
+	v.Gates = strings.Replace(v.Gates, "every =", "timeout = \"1s\"\n  deadline = \"2s\"\n  every =", 1)
+	s.write(v)
+	rec := s.record(v.Name, "that the gate holds it", func(r deployment.Service) bool {
+		return r.Held != nil && r.InFlight() && r.Deployment.Candidate.Version == v.Version
+	})
+	s.says(rec.Held.Reason, "was answered by "+string(d.To)+" (2.0.0), which serves: the entry point does not know the header X-Teal-Colour")
+	s.teal(0, "abort", v.Name)
+	s.ends(v.Name, v.Version, deployment.Aborted)
+	if n := c.unharmed(); n.Versions["3.0.0"] != 0 {
+		t.Errorf("a version served that nobody asked: %s", n)
+	}
 }
 
 // The probe asks a real entry point after the write: a wrong answer takes
