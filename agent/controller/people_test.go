@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,5 +205,24 @@ func TestGatesKnowWhoServes(t *testing.T) {
 		if want := "an instance of blue, which serves: it is not the candidate"; !strings.Contains(rec.Held.Reason, want) {
 			t.Errorf("held for %q, want %q", rec.Held.Reason, want)
 		}
+	})
+}
+
+// A release that waits for its window goes on when it opens, and nobody has to ask.
+func TestWindowOpens(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		opens := time.Now().UTC().Truncate(time.Minute).Add(10 * time.Minute)
+		w.policy("2.0.0", quick+fmt.Sprintf("\ngate \"window\" \"hours\" {\n freeze = { fair = \"2000-01-01T00:00/%s\" }\n }", opens.Format("2006-01-02T15:04")))
+		w.state("2.0.0", deployment.Gating)
+		time.Sleep(time.Until(opens) - time.Second)
+		synctest.Wait()
+		if d := w.record().Deployment; d.State != deployment.Gating || w.routed() != deployment.Blue {
+			t.Errorf("in the freeze it is %s, and %s serves", d.State, w.routed())
+		}
+		w.until(30*time.Second, "past its window", func(r deployment.Service) bool {
+			return r.Deployment != nil && r.Deployment.State == deployment.Watching
+		})
+		w.serves(deployment.Green)
 	})
 }

@@ -172,6 +172,21 @@ func (s *stage) write(v world.Service) {
 	s.must(s.Write(v))
 }
 
+// writeTo writes, and waits until the agent goes by what is written.
+func (s *stage) writeTo(a *world.Agent, v world.Service) {
+	s.t.Helper()
+	_, before, err := a.Health(s.soon())
+	s.must(err)
+	s.write(v)
+	s.must(cluster.Await(s.soon(), func(ctx context.Context) error {
+		_, now, err := a.Health(ctx)
+		if err == nil && now.Policies == before.Policies {
+			err = fmt.Errorf("agent %s still goes by the policies of before", a.Name)
+		}
+		return err
+	}))
+}
+
 // begin writes a service's first policy and waits until it is live, without
 // watch and soak.
 func (s *stage) begin(v world.Service) deployment.Deployment {
