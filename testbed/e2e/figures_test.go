@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	neturl "net/url"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +23,8 @@ type gateTrial struct {
 	pass, passSays   string                       // block's body, and words of the record
 	fail, failSays   string
 	blind, blindSays string
+	away             func(s *stage) // makes what passed before impossible to ask
+	awaySays         string
 }
 
 func (tr gateTrial) put(t *testing.T) {
@@ -62,16 +67,24 @@ func (tr gateTrial) put(t *testing.T) {
 	verdict(d, "fail", tr.failSays)
 	s.says(d.Reason, tr.failSays)
 
-	v.Version, v.Gates = "4.0.0", declared(tr.blind+"\ntimeout = \"1s\"\ndeadline = \"2s\"")
-	s.write(v)
-	held := s.record(name, "that the gate holds it", func(r deployment.Service) bool {
-		return r.Held != nil && r.Deployment != nil && r.Deployment.Candidate.Version == v.Version
-	})
-	s.says(held.Held.Reason, tr.blindSays, "teal abort gives up")
-	s.teal(0, "abort", name)
-	s.ends(name, v.Version, deployment.Aborted)
+	holds := func(version, body, words string) {
+		t.Helper()
+		v.Version, v.Gates = version, declared(body+"\ntimeout = \"1s\"\ndeadline = \"2s\"")
+		s.write(v)
+		held := s.record(name, "that the gate holds it", func(r deployment.Service) bool {
+			return r.Held != nil && r.Deployment != nil && r.Deployment.Candidate.Version == version
+		})
+		s.says(held.Held.Reason, words, "teal abort gives up")
+		s.teal(0, "abort", name)
+		s.ends(name, version, deployment.Aborted)
+	}
+	holds("4.0.0", tr.blind, tr.blindSays)
+	if tr.away != nil {
+		tr.away(s)
+		holds("5.0.0", tr.pass, tr.awaySays)
+	}
 	n := c.unharmed()
-	if n.Versions["3.0.0"] != 0 || n.Versions["4.0.0"] != 0 {
+	if n.Versions["3.0.0"]+n.Versions["4.0.0"]+n.Versions["5.0.0"] != 0 {
 		t.Errorf("a version served that did not pass: %s", n)
 	}
 }
@@ -99,10 +112,29 @@ func business(t *testing.T) (url string, set func(float64)) {
 
 func TestHTTPJSONGate(t *testing.T) {
 	url, _ := business(t)
-	query := fmt.Sprintf("url = \"%s/of/{version}\"\n", url)
+	entry, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := httputil.NewSingleHostReverseProxy(entry)
+	guarded := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer opensesame" {
+			http.Error(w, "who are you?", http.StatusUnauthorized)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(guarded.Close)
+	query := fmt.Sprintf("url = \"%s/of/{version}\"\n", guarded.URL)
 	gateTrial{
 		kind: "http-json",
-		pass: query + "path = \"orders.per_minute\"\nbelow = 20", passSays: "orders.per_minute is 50, and at least 20 is expected",
+		begin: func(s *stage) string {
+			s.must(s.WriteFile("token", "Bearer opensesame\n"))
+			return fmt.Sprintf("header_files = { Authorization = %q }", filepath.Join(s.Dir, "token"))
+		},
+		away:     func(s *stage) { s.must(s.WriteFile("token", "Bearer forgotten\n")) },
+		awaySays: "answered 401, expected 200",
+		pass:     query + "path = \"orders.per_minute\"\nbelow = 20", passSays: "orders.per_minute is 50, and at least 20 is expected",
 		fail: query + "path = \"orders.per_minute\"\nabove = 20", failSays: "orders.per_minute is 50, and at most 20 is expected",
 		blind: query + "path = \"orders.per_hour\"\nabove = 20", blindSays: "the answer holds no series",
 	}.put(t)
@@ -136,15 +168,20 @@ func TestPrometheusTrigger(t *testing.T) {
 }
 
 func TestPrometheusGate(t *testing.T) {
+	var server *world.Prometheus
 	const up = `query = "sum(up{service=\"{service}\",colour=\"{colour}\"})"` + "\n"
 	gateTrial{
-		kind:  "prometheus",
-		begin: func(s *stage) string { return s.asks("g-prometheus") },
+		kind: "prometheus",
+		begin: func(s *stage) string {
+			server = s.prometheus("g-prometheus")
+			return fmt.Sprintf("url = %q", server.URL)
+		},
 		// Until Prometheus knows both instances, fewer are up.
 		pass: up + "below = 2\nattempts = 1000", passSays: "it is 2, and at least 2 is expected",
-		// Those of before may still be told of, as down.
-		fail: up + "above = -1\nattempts = 1", failSays: "and at most -1 is expected",
+		// It is within every other second, and every point of a range counts.
+		fail: "query = \"vector(time() % 2)\"\nrange = \"4s\"\nstep = \"1s\"\nabove = 0.999\nattempts = 1", failSays: "and at most 0.999 is expected, of 5 series",
 		blind: "query = \"absent_total\"\nabove = 1", blindSays: "the answer holds no series",
+		away: func(s *stage) { s.must(server.Kill()) }, awaySays: "connection refused",
 	}.put(t)
 }
 

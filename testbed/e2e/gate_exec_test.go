@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -62,17 +63,47 @@ func TestGateExec(t *testing.T) {
 	}
 }
 
-// A command ends with its release, and so does all that it has started.
+// A command ends with its release or when its time is up, and so does all that it has
+// started. It has nothing of its agent's environment.
 func TestGateExecIsKilled(t *testing.T) {
 	s := open(t, "gex2")
 	s.must(s.Edit("config.hcl", "exec = false", "exec = true"))
-	s.agent("a")
+	s.agentWith("a", world.AgentOptions{Env: []string{"STRAY=of-the-agent"}})
 	v := world.Service{Name: "gex2", Version: "1.0.0"}
 	s.begin(v)
 	file := filepath.Join(s.Dir, "pid")
-	v.Version, v.Gates = "2.0.0", script("sleep 600 >/dev/null 2>&1 & echo $! > "+file+"; wait", "")
+	lasting := "sleep 600 >/dev/null 2>&1 & echo $! > " + file + "; wait"
+	v.Version, v.Gates = "2.0.0", script(lasting, "")
 	s.write(v)
-	pid := 0
+	child := s.child(file)
+	s.teal(0, "abort", "gex2")
+	s.ends("gex2", "2.0.0", deployment.Aborted)
+	s.gone(child)
+
+	s.must(os.Remove(file))
+	v.Version, v.Gates = "3.0.0", script(lasting, "timeout = \"2s\"")
+	s.write(v)
+	s.says(s.ends("gex2", "3.0.0", deployment.Failed).Reason, "script", "did not end in time and was killed")
+	s.gone(s.child(file))
+
+	v.Version, v.Gates = "4.0.0", script("env | cut -d= -f1 | sort | tr '\\n' ' '", "env = { OWN = \"1\" }")
+	s.write(v)
+	names := strings.Fields(gateOf(s.ends("gex2", "4.0.0", deployment.Succeeded), "script").Figures["log"])
+	for _, name := range []string{"OWN", "PATH", "TEAL_ADDRESSES"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not in the environment: %v", name, names)
+		}
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, "TEAL_") && !slices.Contains([]string{"OWN", "PATH", "LANG", "HOME", "PWD", "OLDPWD", "SHLVL", "_"}, name) {
+			t.Errorf("%s is in the environment, and not one of those it is given", name)
+		}
+	}
+}
+
+// child waits for the process that a command has noted in a file.
+func (s *stage) child(file string) (pid int) {
+	s.t.Helper()
 	s.must(cluster.Await(s.soon(), func(context.Context) error {
 		text, err := os.ReadFile(file)
 		if err == nil {
@@ -80,8 +111,12 @@ func TestGateExecIsKilled(t *testing.T) {
 		}
 		return err
 	}))
-	s.teal(0, "abort", "gex2")
-	s.ends("gex2", "2.0.0", deployment.Aborted)
+	return pid
+}
+
+// gone waits until a process is no more.
+func (s *stage) gone(pid int) {
+	s.t.Helper()
 	s.must(cluster.Await(s.soon(), func(context.Context) error {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil && syscall.Kill(pid, 0) != nil || strings.Contains(string(stat), ") Z ") { // gone, or nobody's to reap

@@ -33,6 +33,15 @@ func TestGateLoad(t *testing.T) {
 	d := s.ends("gload", "3.0.0", deployment.Failed)
 	s.says(d.Reason, "rush", "requests failed, more than 10.00 %", "status 500")
 
+	// Answers that are right, and late.
+	v.Version, v.Fault, v.Gates = "3.5.0", "slow", loadGate("rate = 20\nerrors = 0.01\np95 = \"100ms\"")
+	s.write(v)
+	d = s.ends("gload", "3.5.0", deployment.Failed)
+	s.says(d.Reason, "rush", "p95 was ", "more than 100ms")
+	if g := gateOf(d, "rush"); g.Figures["errors"] != "0.00 %" || g.Figures["p95"] == "" {
+		t.Errorf("the evidence is %+v", g)
+	}
+
 	// More than one machine can send.
 	v.Version, v.Fault, v.Gates = "4.0.0", "", loadGate("rate = 20000\nerrors = 1\ntimeout = \"30s\"\ndeadline = \"31s\"\ninterval = \"30s\"")
 	s.write(v)
@@ -42,7 +51,7 @@ func TestGateLoad(t *testing.T) {
 		t.Errorf("%s serves", rec.Slots[rec.Active].Version)
 	}
 	c.answers("2.0.0", 20)
-	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["4.0.0"] != 0 {
+	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["3.5.0"] != 0 || n.Versions["4.0.0"] != 0 {
 		t.Errorf("what did not pass has served: %s", n)
 	}
 }

@@ -102,8 +102,19 @@ func TestGateNomadJobPassesAndFails(t *testing.T) {
 		t.Errorf("the evidence is %+v", g)
 	}
 	s.says(d.Reason, "suite", "exit code 22")
+
+	// The same of a job that is registered already, and dispatched.
+	s.parameterized("gnj1", "curl -fsS http://$address/nowhere")
+	v.Version, v.Gates = "4.0.0", "gate \"nomad-job\" \"suite\" {\n  dispatch = \"gnj1-e2e\"\n}"
+	s.write(v)
+	d = s.ends("gnj1", "4.0.0", deployment.Failed)
+	g = gateOf(d, "suite")
+	if !strings.HasPrefix(g.Figures["job"], "gnj1-e2e/dispatch-") || g.Figures["exit_code"] != "22" || !strings.Contains(g.Figures["log"], "404") {
+		t.Errorf("the evidence is %+v", g)
+	}
+	s.says(d.Reason, "suite", "exit code 22")
 	c.answers("2.0.0", 10)
-	if n := c.unharmed(); n.Versions["3.0.0"] != 0 {
+	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["4.0.0"] != 0 {
 		t.Errorf("what failed its test has served: %s", n)
 	}
 	s.suitesEnd("gnj1")
@@ -181,7 +192,7 @@ func TestGateNomadJobOutlivesItsAgent(t *testing.T) {
 			v.Version, v.Gates = "2.0.0", s.suite(c.name, "sleep 3; echo slow and good", "")
 			if c.gate != "" {
 				v.Gates = c.gate
-				s.parameterized(c.name)
+				s.parameterized(c.name, "sleep 3; echo slow and good")
 			}
 			s.write(v)
 			first := s.suiteRuns(c.name)
@@ -200,8 +211,9 @@ func TestGateNomadJobOutlivesItsAgent(t *testing.T) {
 	}
 }
 
-// parameterized registers the example's test as a job that is dispatched.
-func (s *stage) parameterized(service string) {
+// parameterized registers the example's test as a job that is dispatched, with this
+// line for each instance.
+func (s *stage) parameterized(service, script string) {
 	s.t.Helper()
 	text, err := s.Example("jobs", "api-e2e.nomad.hcl")
 	s.must(err)
@@ -209,7 +221,7 @@ func (s *stage) parameterized(service string) {
 		"type = \"batch\"\n  parameterized {\n    meta_required = [\"teal_addresses\"]\n  }", 1)
 	text = strings.ReplaceAll(text, "$TEAL_ADDRESSES", "$NOMAD_META_teal_addresses")
 	jobs := s.NomadClient().Jobs()
-	job, err := jobs.ParseHCLOpts(&nomadapi.JobsParseRequest{JobHCL: text, Canonicalize: true, Variables: `script = "sleep 3; echo slow and good"`})
+	job, err := jobs.ParseHCLOpts(&nomadapi.JobsParseRequest{JobHCL: text, Canonicalize: true, Variables: fmt.Sprintf("script = %q", script)})
 	s.must(err)
 	_, _, err = jobs.Register(job, nil)
 	s.must(err)
