@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/gates"
 	"github.com/tealdeploy/teal/rollback"
 )
@@ -267,11 +268,28 @@ func TestExamples(t *testing.T) {
 		}
 		for _, p := range set.Policies() {
 			names = append(names, p.Service)
+			shown["approval"] = shown["approval"] || p.Approval.Quorum > 1
 			for _, g := range p.Gates {
 				shown["gate "+g.Kind] = true
+				switch gate := g.Gate.(type) {
+				case gates.HTTP:
+					shown["every = preview"] = shown["every = preview"] || gate.Previews()
+				case gates.NomadJob:
+					shown["dispatch"] = shown["dispatch"] || gate.Dispatch != ""
+				}
 			}
 			for _, tr := range p.Watch.Triggers {
 				shown["trigger "+tr.Kind] = true
+				switch trigger := tr.Trigger.(type) {
+				case rollback.Figures:
+					q, _ := trigger.Query.(measure.Prometheus)
+					shown["worse"] = shown["worse"] || trigger.Worse != ""
+					shown["ratio"] = shown["ratio"] || trigger.Ratio > 0
+					shown["range"] = shown["range"] || q.Range > 0
+				case rollback.Errors:
+					shown["where"] = shown["where"] || len(trigger.Where) > 0
+					shown["callers"] = shown["callers"] || len(trigger.Callers) > 0
+				}
 			}
 			if p.Version(nil) == "" {
 				t.Errorf("%s has no version", p.Service)
@@ -293,6 +311,11 @@ func TestExamples(t *testing.T) {
 	for kind := range gates.Kinds {
 		if !shown["gate "+kind] {
 			t.Errorf("no example shows gate %q", kind)
+		}
+	}
+	for _, way := range []string{"approval", "every = preview", "dispatch", "worse", "ratio", "range", "where", "callers"} {
+		if !shown[way] {
+			t.Errorf("no example shows %s", way)
 		}
 	}
 	// Jobspecs are Nomad's to parse; that they are HCL at all can be told here.

@@ -1,5 +1,5 @@
-# Gates of every kind, on the example service. A policy that is used takes what
-# it needs of them. Every setting is described in docs/policy.md.
+# Gates of every kind, and an approval, on the example service. A policy that is used
+# takes what it needs of them. Every setting is described in docs/policy.md.
 
 service "api" {
   job = "../jobs/api.nomad.hcl"
@@ -18,6 +18,15 @@ service "api" {
     gate "http" "health" {
       path = "/health"
     }
+  }
+
+  # The way that callers take: through an entry point, with the header that asks for
+  # the candidate. What is expected has to tell that it was the candidate who answered.
+  gate "http" "through-the-edge" {
+    every = "preview"
+    url   = "http://edge.service.consul:8080"
+    path  = "/version"
+    json  = { version = "{version}" }
   }
 
   # What a user does, on each instance: log in, and with that session and its
@@ -64,6 +73,37 @@ service "api" {
     timeout   = "15m"
   }
 
+  # The same as a parameterized job that is registered already, which takes
+  # teal_addresses as meta.
+  gate "nomad-job" "browser" {
+    dispatch = "api-browser-suite"
+    timeout  = "15m"
+  }
+
+  # What the candidate counts of itself: it has answered its own checks, and failed none.
+  gate "metrics" "no-errors-at-start" {
+    metric = "http_requests_total"
+    labels = { code = "500" }
+    above  = 0
+    empty  = "pass"
+  }
+
+  # What Prometheus saw of it in all of the last minute.
+  gate "prometheus" "memory" {
+    url   = "http://prometheus.service.consul:9090"
+    query = "max(process_resident_memory_bytes{service=\"{service}\",colour=\"{colour}\"})"
+    range = "1m"
+    above = 200e6
+  }
+
+  # Any other service that answers in JSON.
+  gate "http-json" "shop-is-calm" {
+    url          = "http://shop.service.consul:8080/figures"
+    path         = "orders.waiting"
+    above        = 100
+    header_files = { Authorization = "/secrets/shop-token" }
+  }
+
   # A command on the agent's machine; its config has to allow it.
   gate "exec" "script" {
     command = ["/bin/sh", "-ec", "curl --fail --silent http://$TEAL_ADDRESS/health"]
@@ -96,5 +136,13 @@ service "api" {
     allow    = ["* 9-16 * * MON-THU", "* 9-11 * * FRI"]
     freeze   = { "the year's end" = "2026-12-20/2027-01-06" }
     timezone = "Europe/Berlin"
+  }
+
+  # And two of three people, by keys that are theirs alone.
+  approval {
+    required  = true
+    approvers = ["alice", "bob", "carol"]
+    quorum    = 2
+    deadline  = "24h"
   }
 }
