@@ -31,7 +31,8 @@ var update = flag.Bool("update", false, "write the decisions into the incidents"
 // An instance has its health, then by how much its counters of good and bad
 // requests have grown (without a plus: where they stand), "!" when its metrics
 // could not be read, or nothing when nobody asked for metrics. An instance that
-// is not named is not in the catalog. "consul-away" stands for Consul.
+// is not named is not in the catalog. "consul-away" stands for Consul. Looks before
+// 0s, the cutover, are at the previous colour: "-30s..-1s p=passing,+97,+3".
 func TestIncidents(t *testing.T) {
 	paths, err := filepath.Glob("testdata/incidents/*.txt")
 	if err != nil || len(paths) == 0 {
@@ -39,6 +40,38 @@ func TestIncidents(t *testing.T) {
 	}
 	for _, path := range paths {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) { incident(t, path) })
+	}
+}
+
+// peers are what others do with metrics that are away, empty or zero: by the incident
+// that it is, where it was seen.
+var peers = map[string]string{
+	"peers-metrics-away-40s":       "Argo Rollouts",
+	"peers-idle-service":           "Flagger #1035",
+	"peers-zero-baseline":          "spinnaker #5622",
+	"peers-zero-baseline-by-ratio": "spinnaker #5622",
+}
+
+// Each of their failures is an incident here, which names it and is decided the other
+// way.
+func TestPeersFailuresAreIncidents(t *testing.T) {
+	paths, err := filepath.Glob("testdata/incidents/peers-*.txt")
+	if err != nil || len(paths) != len(peers) {
+		t.Errorf("%d incidents of peers, and %d are listed: %v", len(paths), len(peers), err)
+	}
+	for name, seen := range peers {
+		text, err := os.ReadFile(filepath.Join("testdata/incidents", name+".txt"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		story, decided, _ := strings.Cut(string(text), "\n----\n")
+		if !strings.Contains(story, "# PEERS: ") || !strings.Contains(story, seen) {
+			t.Errorf("%s does not say that it was seen in %s", name, seen)
+		}
+		if back := strings.Contains(decided, " bad "); back != strings.HasPrefix(name, "peers-zero-baseline") {
+			t.Errorf("%s: it is taken back: %t", name, back)
+		}
 	}
 }
 
@@ -78,6 +111,10 @@ func incident(t *testing.T, path string) {
 			end = s.duration(to)
 		}
 		for at := first; at <= end; at += time.Second {
+			if at < 0 {
+				w.Prepare(s.before(at, fields[1:]))
+				continue
+			}
 			d := w.Observe(s.look(at, fields[1:]))
 			if now := d.Verdict.String() + d.Trigger; now != last {
 				last = now
@@ -106,14 +143,23 @@ type stage struct {
 	t        *testing.T
 	expected int
 	counters map[string][2]float64
+	previous []deployment.Instance // as they were last
 	end      rollback.Decision
 }
 
 var began = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+// before is a look at the previous colour, while it serves.
+func (s *stage) before(at time.Duration, fields []string) rollback.Observation {
+	s.t.Helper()
+	o := s.look(at, fields)
+	s.previous = o.Active
+	return rollback.Observation{At: o.At, Previous: o.Active, PreviousScrapes: o.Scrapes}
+}
+
 func (s *stage) look(at time.Duration, fields []string) rollback.Observation {
 	s.t.Helper()
-	o := rollback.Observation{At: began.Add(at), Expected: s.expected}
+	o := rollback.Observation{At: began.Add(at), Expected: s.expected, Previous: s.previous}
 	for _, field := range fields {
 		if field == "consul-away" {
 			o.HealthErr = errors.New("no cluster leader")

@@ -197,10 +197,12 @@ func (s *stage) asks(service string) string {
 	return fmt.Sprintf("url = %q", s.prometheus(service).URL)
 }
 
-// A Prometheus that goes away during the watch, after it was seen to be well, sends
-// nothing back and lets nothing through: the watch goes on until it is back, or until
-// the policy's patience ends.
-func TestPrometheusAwayDuringTheWatch(t *testing.T) {
+// PEERS: 40 s of metrics outage roll back a healthy version elsewhere, which is four
+// errors in a row at an interval of 10 s. A Prometheus that goes away during the watch,
+// after it was seen to be well, for many intervals of 200 ms, sends nothing back here
+// and lets nothing through: the watch goes on until it is back, or until the policy's
+// patience ends.
+func TestPeersMetricsAwayDuringTheWatch(t *testing.T) {
 	s := open(t, "prom-away")
 	p := s.prometheus("prom-away")
 	s.agent("a")
