@@ -37,7 +37,15 @@ type Proxy struct {
 	next     atomic.Uint64 // round-robin over endpoints and weights
 	retried  atomic.Int64
 	stats    stats
+	cut      sync.Map // addresses of instances that it cannot reach
 }
+
+// nowhere is a port where nobody listens.
+const nowhere = "127.0.0.1:1"
+
+// Cut has connections to an instance, at host:port, refused from now on, as a firewall
+// between the two would. The instance knows nothing of it.
+func (p *Proxy) Cut(address string) { p.cut.Store(address, true) }
 
 // New listens on address, host:port; port 0 takes any. The table is asked
 // anew for each request; it is a Follower's Table.

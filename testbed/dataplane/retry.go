@@ -49,7 +49,9 @@ func (t *retrying) RoundTrip(r *http.Request) (*http.Response, error) {
 				out.Body, _ = r.GetBody() // of keepBody: cannot fail
 			}
 		}
-		out.URL.Host = address
+		if out.URL.Host = address; t.proxy.cutOff(address) {
+			out.URL.Host = nowhere
+		}
 		response, err := t.next.RoundTrip(out)
 		if try == tries || r.Context().Err() != nil || !retriable(policy, response, err) {
 			if err != nil {
@@ -78,6 +80,11 @@ func (p *Proxy) endpoint(c xds.Cluster) (address string, ok bool) {
 		}
 	}
 	return "", false
+}
+
+func (p *Proxy) cutOff(address string) bool {
+	_, cut := p.cut.Load(address)
+	return cut
 }
 
 // retriable reads the policy as Envoy documents it.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -256,8 +257,9 @@ func TestKVTrigger(t *testing.T) {
 	}.put(t)
 }
 
-// Errors that the callers' proxies see are judged by what they count of each
-// colour. The data plane stands for Envoy here, and counts as Envoy does.
+// Failures between callers and the new version show at the callers' proxies alone: what
+// those count of each colour takes it back, while its instances have counted no error and
+// pass all their checks. The data plane stands for Envoy here, and counts as Envoy does.
 func TestErrorsSeenByCallers(t *testing.T) {
 	s := open(t, "t-callers")
 	s.agent("a")
@@ -274,7 +276,8 @@ func TestErrorsSeenByCallers(t *testing.T) {
 	c.answers("1.0.0", 500)
 
 	v.Version, v.Watch, v.KeepFailed = "2.0.0", 6*time.Second, time.Hour
-	v.Triggers = fmt.Sprintf(`trigger "errors" "judged" {
+	v.Triggers = fmt.Sprintf(`trigger "errors" "own" {}
+trigger "errors" "judged" {
   metric  = "envoy_cluster_upstream_rq"
   label   = "envoy_response_code"
   callers = ["t-callers-web"]
@@ -289,10 +292,48 @@ func TestErrorsSeenByCallers(t *testing.T) {
 	s.judged(s.ends(v.Name, v.Version, deployment.Succeeded), "judged", "1 of 1 instances read); the previous colour's share was 0 %")
 	s.says(s.teal(0, "plan", v.Name).Out, `trigger "judged": 1 of 1 instances of t-callers-web tell envoy_cluster_upstream_rq`)
 
-	v.Version, v.Watch, v.Fault, v.After = "3.0.0", time.Minute, "errors:0.2", 100
+	v.Version, v.Watch = "3.0.0", time.Minute
 	s.write(v)
+	c.serves(s.comes(v.Name, v.Version, deployment.Watching).To)
+	c.answers("3.0.0", 100)
+	candidate := s.coloured(v.Name, c.Follower.Table().Subset())
+	c.Proxy.Cut(candidate[0].Address)
 	d := s.ends(v.Name, v.Version, deployment.RolledBack)
 	s.says(d.Reason, "trigger judged", "of requests failed")
 	c.serves(d.From)
-	c.unharmed()
+	s.must(c.EndLoad())
+	n := c.Load.Count()
+	t.Log(n)
+	if n.Lost == 0 || n.WrongColour != 0 {
+		t.Errorf("connections were refused, and callers saw: %s", n)
+	}
+	// It was none of the instances' doing.
+	for _, i := range candidate {
+		text := s.get("http://" + i.Address + "/metrics")
+		s.says(text, `http_requests_total{code="500",method="GET"} 0`+"\n")
+		if strings.Contains(text, `code="503"`) || i.Health != consulapi.HealthPassing {
+			t.Errorf("%+v has counted errors itself:\n%s", i, text)
+		}
+	}
+}
+
+// coloured are a service's instances of one colour.
+func (s *stage) coloured(service, colour string) []world.Instance {
+	s.t.Helper()
+	all, err := s.Instances(s.soon(), service)
+	s.must(err)
+	return slices.DeleteFunc(all, func(i world.Instance) bool { return i.Colour != colour })
+}
+
+// get reads what is at a URL.
+func (s *stage) get(url string) string {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.soon(), http.MethodGet, url, nil)
+	s.must(err)
+	response, err := http.DefaultClient.Do(request)
+	s.must(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	s.must(err)
+	return string(text)
 }
