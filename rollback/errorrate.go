@@ -195,11 +195,15 @@ func (j *errorsJudge) missing() string {
 	if j.seen.series {
 		return ""
 	}
+	return noMetric(j.Metric, j.Endpoint)
+}
+
+func noMetric(metric string, e Endpoint) string {
 	with := ""
-	if len(j.Where) > 0 {
+	if len(e.Where) > 0 {
 		with = " with the labels that are asked for"
 	}
-	return fmt.Sprintf("; no instance has a metric %s%s at %s", j.Metric, with, j.Path)
+	return fmt.Sprintf("; no instance has a metric %s%s at %s", metric, with, e.Path)
 }
 
 func orNone(labels []string) string {

@@ -61,12 +61,12 @@ func (f *flow) read(now time.Time, instances []deployment.Instance, scrapes []Sc
 }
 
 // missing says why so little was seen.
-func (f *flow) missing(metric, path string) string {
+func (f *flow) missing(e Endpoint) string {
 	switch {
 	case f.why != "":
 		return " (" + f.why + ")"
 	case f.asked && !f.series:
-		return fmt.Sprintf("; no instance has a metric %s at %s", metric, path)
+		return noMetric(f.metric, e)
 	}
 	return ""
 }

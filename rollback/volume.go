@@ -158,7 +158,7 @@ func (j *volumeJudge) Observe(o Observation) Judgement {
 	}
 	// Most of a window has to be seen: a second is no trend.
 	if seconds < 0.8*j.Window.Seconds() {
-		out.Reason = fmt.Sprintf("requests of %s within %s could be counted, which is not enough%s", brief(time.Duration(seconds*float64(time.Second))), brief(j.Window), j.active.missing(j.Metric, j.Path))
+		out.Reason = fmt.Sprintf("requests of %s within %s could be counted, which is not enough%s", brief(time.Duration(seconds*float64(time.Second))), brief(j.Window), j.active.missing(j.Endpoint))
 		return out
 	}
 	rate := requests / seconds

@@ -156,4 +156,7 @@ func TestVolumeUnknown(t *testing.T) {
 	c = newCrowd(t, "metric = \"reqs\"\nbelow = 1")
 	c.after(90, 10)
 	c.want(unknown, "no instance has a metric reqs at /metrics")
+	c = newCrowd(t, "where = { code = \"2OO\" }\nbelow = 1")
+	c.after(60, 50)
+	c.want(unknown, "no instance has a metric http_requests_total with the labels that are asked for at /metrics")
 }
