@@ -10,9 +10,11 @@ import (
 // its distribution, nor how long it remembers. Known is how it moved before the
 // cutover. In sequence a figure is asked whether it is beyond a limit that the old
 // ones were seldom beyond, and how often that may be is tested as the share of
-// requests that fail is; see docs/judgement.md.
+// requests that fail is; and so is what is new in it. See docs/judgement.md.
 const (
 	// usualTail is the share of the old figures that lie beyond the limit, at most.
+	// A farther limit would tell more, but how excursions beyond it cluster cannot be
+	// known of the few that there were.
 	usualTail = 0.1
 	// fewestExcursions are how often the old figures have to have gone beyond it
 	// and come back: one that hardly moved has no habits that could be broken.
@@ -35,59 +37,73 @@ const (
 
 // habit is how a figure moved before the cutover.
 type habit struct {
-	sign       float64 // 1: higher is worse, -1: lower is
-	limit      float64 // seldom was it beyond
-	line       float64 // the same with the tolerance
-	share      float64 // of the old figures, beyond limit
-	most       float64 // what that share may be at most
+	sign    float64 // 1: higher is worse, -1: lower is
+	figures int
+	level   line
+	// What is new in a figure: what the last one does not account for.
+	carried float64 // part of the last figure that is expected to be in the next
+	usual   float64 // half of the old figures were no worse
+	news    [len(rareTails)]line
+}
+
+// line is what figures were seldom beyond, on whose far side they are worse.
+type line struct {
+	limit      float64 // by more than that they seldom were worse
+	beyond     float64 // the same with the tolerance
+	trials     float64 // old figures
+	count      float64 // of these, beyond limit
 	spread     float64 // by how much more the excursions vary than independent ones
-	figures    int
 	excursions int
 }
 
-// broken says whether a new figure is beyond what is put up with.
-func (h habit) broken(value float64) bool { return h.sign*value > h.sign*h.line }
+func (l line) share() float64 { return l.count / l.trials }
 
-// habitOf finds it; why says what is missing where it cannot be known.
-func habitOf(old []float64, worse string, tolerance float64) (h habit, why string) {
-	sign := 1.0
-	if worse == WorseLower {
-		sign = -1
-	}
-	h.sign = sign
-	up := make([]float64, 0, len(old)) // more is worse
-	for _, v := range old {
-		if v-v == 0 { // neither NaN nor infinite
-			up = append(up, sign*v)
-		}
-	}
-	up = up[max(0, len(up)-maxFigures):]
-	n := len(up)
-	h.figures = n
-	if n < fewestFigures {
-		return h, fmt.Sprintf("only %d figures are known from before the cutover, and %d are needed", n, fewestFigures)
-	}
-	sorted := slices.Sorted(slices.Values(up))
-	limit := sorted[n-1-int(usualTail*float64(n))]
+// most is what the share beyond the limit may be at most.
+func (l line) most() float64 { return upperBound(l.count/l.spread, l.trials/l.spread, alphaPast) }
+
+// lineOf finds what at most a part of the figures, of which more is worse, are beyond.
+func lineOf(figures []float64, part float64) line {
+	n := len(figures)
+	sorted := slices.Sorted(slices.Values(figures))
+	l := line{limit: sorted[n-1-int(part*float64(n))], trials: float64(n)}
 	beyond := make([]float64, n)
-	count := 0.0
-	for i, v := range up {
-		if v > limit {
+	for i, v := range figures {
+		if v > l.limit {
 			beyond[i] = 1
-			count++
+			l.count++
 			if i == 0 || beyond[i-1] == 0 {
-				h.excursions++
+				l.excursions++
 			}
 		}
 	}
-	h.share, h.limit = count/float64(n), sign*limit
-	h.line = sign * (limit + tolerance*math.Abs(limit))
-	h.spread = clustering(beyond, h.share)
-	if h.excursions < fewestExcursions {
-		return h, fmt.Sprintf("of %d figures from before the cutover too few stand out to tell what is unusual: they went beyond %[3]s %[2]d times, and %[4]d are needed",
-			n, h.excursions, short(h.limit), fewestExcursions)
+	l.spread = clustering(beyond, l.share())
+	return l
+}
+
+// habitOf finds it; why says what is missing where it cannot be known.
+func habitOf(old []float64, worse string, tolerance float64) (h habit, why string) {
+	h.sign = 1
+	if worse == WorseLower {
+		h.sign = -1
 	}
-	h.most = upperBound(count/h.spread, float64(n)/h.spread, alphaPast)
+	up := make([]float64, 0, len(old)) // more is worse
+	for _, v := range old {
+		if v-v == 0 { // neither NaN nor infinite
+			up = append(up, h.sign*v)
+		}
+	}
+	up = up[max(0, len(up)-maxFigures):]
+	h.figures = len(up)
+	if h.figures < fewestFigures {
+		return h, fmt.Sprintf("only %d figures are known from before the cutover, and %d are needed", h.figures, fewestFigures)
+	}
+	h.level = lineOf(up, usualTail)
+	h.level.beyond = h.level.limit + tolerance*math.Abs(h.level.limit)
+	if h.level.excursions < fewestExcursions {
+		return h, fmt.Sprintf("of %d figures from before the cutover too few stand out to tell what is unusual: they went beyond %[3]s %[2]d times, and %[4]d are needed",
+			h.figures, h.level.excursions, short(h.sign*h.level.limit), fewestExcursions)
+	}
+	h.findNews(up, tolerance)
 	return h, ""
 }
 

@@ -13,13 +13,14 @@ import (
 // was before the cutover, in sequence.
 type habitJudge struct {
 	Figures
-	old      []float64 // what was answered before the cutover
-	habit    habit
-	why      string // there is no habit to compare with; empty before that is known
-	known    bool
-	evidence evidence
-	answers  float64
-	last     Judgement // of the newest answer
+	old     []float64 // what was answered before the cutover
+	habit   habit
+	why     string // there is no habit to compare with; empty before that is known
+	known   bool
+	level   evidence
+	news    newsWatch
+	answers float64
+	last    Judgement // of the newest answer
 }
 
 // Prepare implements Comparing: it takes what is answered while the previous
@@ -50,37 +51,48 @@ func (j *habitJudge) Observe(o Observation) Judgement {
 }
 
 func (j *habitJudge) judge(a Answer) Judgement {
+	value, none := j.figure(a)
+	if none != nil {
+		j.news.skip()
+		return *none
+	}
+	beyond := 0.0
+	if j.habit.sign*value > j.habit.level.beyond {
+		beyond = 1
+	}
+	j.answers++
+	j.level.add(1, beyond, j.habit.level.most(), j.habit.level.spread)
+	j.news.add(j.habit, j.habit.sign*value)
+	return j.weigh(value)
+}
+
+// figure is the one that an answer holds, or what there is to say where it holds none.
+func (j *habitJudge) figure(a Answer) (float64, *Judgement) {
 	switch {
 	case a.Err != nil:
-		return Judgement{Reason: a.Err.Error()}
+		return 0, &Judgement{Reason: a.Err.Error()}
 	case errors.Is(a.BeforeErr, ErrNoPrevious):
-		return Judgement{Verdict: Fine, Reason: noPrevious}
+		return 0, &Judgement{Verdict: Fine, Reason: noPrevious}
 	case a.BeforeErr != nil:
-		return Judgement{Reason: fmt.Sprintf("what it was before the cutover is not known: %s", a.BeforeErr)}
+		return 0, &Judgement{Reason: fmt.Sprintf("what it was before the cutover is not known: %s", a.BeforeErr)}
 	}
 	if !j.known {
 		j.learn(a.Before)
 	}
 	if j.why != "" {
-		return Judgement{Reason: j.why + "; above, below and ratio need no such baseline", Figures: map[string]float64{"baseline_figures": float64(j.habit.figures)}}
+		return 0, &Judgement{Reason: j.why + "; above, below and ratio need no such baseline", Figures: map[string]float64{"baseline_figures": float64(j.habit.figures)}}
 	}
 	if len(a.Values) > 1 {
-		return Judgement{Reason: fmt.Sprintf("the answer holds %d series, and one figure is compared in sequence; aggregate them in the query", len(a.Values))}
+		return 0, &Judgement{Reason: fmt.Sprintf("the answer holds %d series, and one figure is compared in sequence; aggregate them in the query", len(a.Values))}
 	}
 	if len(a.Values) == 0 || a.Values[0].Number-a.Values[0].Number != 0 { // none, NaN or infinite
 		found := j.Limits.Judge(a.Values)
-		return Judgement{Verdict: verdicts[found.Verdict], Reason: found.Reason, Figures: found.Figures}
+		return 0, &Judgement{Verdict: verdicts[found.Verdict], Reason: found.Reason, Figures: found.Figures}
 	}
-	value, beyond := a.Values[0].Number, 0.0
-	if j.habit.broken(value) {
-		beyond = 1
-	}
-	j.answers++
-	j.evidence.add(1, beyond, j.habit.most, j.habit.spread)
-	return j.weigh(value)
+	return a.Values[0].Number, nil
 }
 
-// learn draws the line, once: what was counted against one says nothing of another.
+// learn draws the lines, once: what was counted against one says nothing of another.
 func (j *habitJudge) learn(before []measure.Value) {
 	names := map[string]bool{}
 	for _, v := range before {
@@ -96,13 +108,16 @@ func (j *habitJudge) learn(before []measure.Value) {
 	j.old = nil
 }
 
-// weigh says what all answers come to.
+// weigh says what all answers come to: half of the weight is for where the figures
+// are, and half for what is new in them.
 func (j *habitJudge) weigh(value float64) Judgement {
-	weight, h := j.evidence.log(), j.habit
+	h := j.habit
+	weight := logSum(j.level.log(), j.news.log()) - math.Ln2
+	limit, line := h.sign*h.level.limit, h.sign*h.level.beyond
 	odds := math.Exp(min(weight, math.Log(1e12)))
 	out := Judgement{Doubt: weight >= misgiving, Figures: map[string]float64{
-		"value": value, "limit": h.line, "baseline_figures": float64(h.figures), "baseline_beyond": h.share, "spread": h.spread,
-		"answers": j.answers, "evidence": odds, "proof": math.Exp(proof),
+		"value": value, "limit": line, "baseline_figures": float64(h.figures), "baseline_beyond": h.level.share(), "spread": h.level.spread,
+		"carried": h.carried, "answers": j.answers, "evidence": odds, "proof": math.Exp(proof),
 	}}
 	switch {
 	case weight >= proof:
@@ -110,11 +125,14 @@ func (j *habitJudge) weigh(value float64) Judgement {
 	case weight < doubt && j.answers >= fewestAnswers:
 		out.Verdict = Fine
 	}
-	few := ""
+	few, rises := "", ""
 	if out.Verdict == Unknown && j.answers < fewestAnswers {
 		few = fmt.Sprintf("too few answers (%.0f of %d): ", j.answers, fewestAnswers)
 	}
-	out.Reason = fmt.Sprintf("%sit is %s; before the cutover %s of %d figures were %s than %s, and evidence that more are %s than %s now is %.3g (%.0f is proof)",
-		few, short(value), percent(h.share), h.figures, j.Worse, short(h.limit), j.Worse, short(h.line), odds, math.Exp(proof))
+	if out.Verdict != Fine && j.news.log() > j.level.log() {
+		rises = ", or that it gets there faster than it did,"
+	}
+	out.Reason = fmt.Sprintf("%sit is %s; before the cutover %s of %d figures were %s than %s, and evidence that more are %s than %s now%s is %.3g (%.0f is proof)",
+		few, short(value), percent(h.level.share()), h.figures, j.Worse, short(limit), j.Worse, short(line), rises, odds, math.Exp(proof))
 	return out
 }

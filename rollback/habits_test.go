@@ -63,28 +63,113 @@ func TestFigureInSequence(t *testing.T) {
 	}
 }
 
-// Neighbours that resemble each other are not so many witnesses.
-func TestFiguresThatResembleEachOther(t *testing.T) {
-	old, slow := noisy(700), make([]float64, 700)
-	for i := range slow {
-		for k := range 7 {
-			slow[i] += old[(i+k)%700] / 7
+// alike are so many figures around 100, each of which resembles the one before it,
+// with a correlation.
+func alike(seed uint64, correlation float64, n int) []float64 {
+	r := rand.New(rand.NewPCG(seed, 3))
+	out, state := make([]float64, n), r.NormFloat64()
+	for i := range out {
+		state = correlation*state + math.Sqrt(1-correlation*correlation)*r.NormFloat64()
+		out[i] = 100 + 10*state
+	}
+	return out
+}
+
+// rates are means of the last twelve of so many independent figures around 100.
+func rates(seed uint64, n int) []float64 {
+	r := rand.New(rand.NewPCG(seed, 4))
+	out, last := make([]float64, n), make([]float64, 12)
+	for i := range out {
+		last[i%12] = 100 + 30*r.NormFloat64()
+		for _, v := range last {
+			out[i] += v / 12
 		}
 	}
-	alone := newAsked(t, "prometheus", worse).until(200, func(int) *rollback.Answer { return heard(200, old) })
-	alike := newAsked(t, "prometheus", worse).until(200, func(int) *rollback.Answer { return heard(200, slow) })
-	if alone < 0 || alike < 2*alone {
-		t.Errorf("independent ones took %d answers, means of seven %d", alone, alike)
+	return out[12:]
+}
+
+// restless are so many figures around 100, and every so often twenty that go up and
+// down by as much: all of it is news, and none of it alone.
+func restless(seed uint64, n int) []float64 {
+	r := rand.New(rand.NewPCG(seed, 5))
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = 100 + 10*r.NormFloat64()
+		if at := (i + 10*int(seed)) % 140; at < 20 && at%2 == 0 {
+			out[i] += 100
+		}
 	}
+	return out
+}
+
+// Neighbours that resemble each other are not so many witnesses: what stays high for
+// a while as it did before is no worse, also where some answers are missing, and
+// where the figures come up from nothing.
+func TestFiguresThatResembleEachOther(t *testing.T) {
+	lost := figures()
+	for seed := range uint64(20) {
+		for name, all := range map[string][]float64{
+			"alike": alike(seed, 0.97, 1400), "more alike": alike(seed, 0.99, 1400), "rates": rates(seed, 1400), "restless": restless(seed, 1400),
+		} {
+			old, now := all[:700], all[700:]
+			for when, next := range map[string]func(i int) *rollback.Answer{
+				"all": func(i int) *rollback.Answer { return heard(now[i], old) },
+				"one in twenty": func(i int) *rollback.Answer {
+					if i%20 > 0 {
+						return lost
+					}
+					return heard(now[i], old)
+				},
+				"from nothing": func(i int) *rollback.Answer { return heard(now[i]*min(1, float64(i)/12), old) },
+			} {
+				a := newAsked(t, "prometheus", worse)
+				if took := a.until(400, next); took >= 0 {
+					t.Errorf("%s, %s (%d): the same was bad after %d answers: %s", name, when, seed, took, a.got.Reason)
+				}
+			}
+		}
+	}
+	noise := noisy(700)
 	one := make([]float64, 700) // of six hours' rise and fall, with little noise
 	for i := range one {
-		one[i] = 1000*math.Sin(float64(i)/223) + old[i]/5
+		one[i] = 1000*math.Sin(float64(i)/223) + noise[i]/5
 	}
 	a := newAsked(t, "prometheus", worse)
 	if took := a.until(100, func(int) *rollback.Answer { return heard(1e6, one) }); took >= 0 {
 		t.Errorf("a wandering figure was taken for a habit: bad after %d answers", took)
 	}
 	a.want(unknown, "too few stand out to tell what is unusual: they went beyond")
+}
+
+// A step is new once, and what follows is still more than the figure before it
+// accounts for: it is found long after the cutover, too.
+func TestFigureThatDoublesWhereNeighboursAreAlike(t *testing.T) {
+	sum := 0
+	for seed := range uint64(20) {
+		all := alike(seed, 0.9, 900)
+		old, now := all[:700], all[700:]
+		for _, body := range []string{worse, worse + "\ntolerance = 1.5"} {
+			a := newAsked(t, "prometheus", body)
+			took := a.until(200, func(i int) *rollback.Answer {
+				if i < 120 {
+					return heard(now[i], old)
+				}
+				return heard(2*now[i], old)
+			})
+			switch {
+			case body != worse && took >= 0:
+				t.Errorf("%d: what is put up with was bad after %d answers: %s", seed, took, a.got.Reason)
+			case body == worse && took <= 121:
+				t.Errorf("%d: taken back at answer %d: %s", seed, took, a.got.Reason)
+			case body == worse:
+				a.want(bad, "now, or that it gets there faster than it did, is ")
+				sum += took - 120
+			}
+		}
+	}
+	if mean := float64(sum) / 20; mean > 25 {
+		t.Errorf("it took %v answers on average", mean)
+	}
 }
 
 // Where nobody can know what is usual, nobody says that something is not.

@@ -86,6 +86,50 @@ func troubles(r *rand.Rand) func() float64 {
 	}
 }
 
+// veiled resembles itself for a quarter of an hour, under noise that does not.
+func veiled(r *rand.Rand) func() float64 {
+	slow := like(0.99)(r)
+	return func() float64 { return 100 + 0.9*(slow()-100) + 10*math.Sqrt(1-0.9*0.9)*r.NormFloat64() }
+}
+
+// restless figures do not resemble each other, but quiet times and wild ones last:
+// generalized autoregressive conditional heteroscedasticity.
+func restless(r *rand.Rand) func() float64 {
+	variance, off := 1.0, 0.0
+	return func() float64 {
+		variance = 0.05 + 0.2*off*off + 0.75*variance
+		off = math.Sqrt(variance) * r.NormFloat64()
+		return 100 + 10*off
+	}
+}
+
+// bumps come all at once and die away.
+func bumps(r *rand.Rand) func() float64 {
+	height := 0.0
+	return func() float64 {
+		height *= 0.8
+		if r.IntN(60) == 0 {
+			height += 30 * r.ExpFloat64()
+		}
+		return 50 + height + r.NormFloat64()
+	}
+}
+
+// fresh is a rate over so many answers' time of counters that begin with the new
+// version: it comes up from nothing.
+func fresh(answers int) gauge {
+	return func(r *rand.Rand) func() float64 {
+		next, at := rate(answers)(r), -remembered
+		return func() float64 {
+			v := next()
+			if at++; at > 0 {
+				v *= min(1, float64(at)/float64(answers))
+			}
+			return v
+		}
+	}
+}
+
 // turned is a figure that is so many times what it was from a second on.
 func turned(g gauge, from int, times float64) gauge {
 	return func(r *rand.Rand) func() float64 {
@@ -112,6 +156,7 @@ func gauges() []Scenario {
 		of("independent", plain), of("neighbours alike (0.5)", like(0.5)), of("neighbours alike (0.9)", like(0.9)),
 		of("neighbours alike (0.97)", like(0.97)), of("rates over a minute", rate(12)), of("rates over five minutes", rate(60)),
 		of("spikes", spiky), of("tides", tides), of("troubles that pass", troubles), away,
+		of("slow, under noise", veiled), of("restless", restless), of("bumps that die away", bumps), of("rates that begin at nothing", fresh(12)),
 		bad("1.5 times as much", like(0.5), 0, 1.5), bad("twice as much after 10 minutes", like(0.9), 600, 2),
 		bad("rates over a minute, twice", rate(12), 0, 2), bad("a fifth more", like(0.5), 0, 1.2),
 	}
