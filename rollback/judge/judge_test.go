@@ -53,7 +53,7 @@ func contestants(s Scenario) ([]contestant, error) {
 		{name: "1.5 × baseline every 30 s", begin: func() method { return &ratio{every: 30, times: 1.5} }},
 		{name: "5 %, 3 in a row, 60 s", begin: func() method { return &loop{every: 60, times: 3, limit: 0.05} }},
 		{name: "5 %, 3 in a row, 10 s", begin: func() method { return &loop{every: 10, times: 3, limit: 0.05} }},
-		{name: "Mann-Whitney at 98 %", begin: func() method { return &mannWhitney{} }},
+		{name: "Mann-Whitney at 98 %", begin: func() method { return &mannWhitney{of: failing} }},
 	}
 	for _, t := range []struct {
 		name, body string
@@ -80,7 +80,9 @@ func byLatency() ([]contestant, error) {
 	out := []contestant{
 		{name: "p99 above 0.5 s, 30 s", begin: func() method { return &slower{every: 30, inARow: 1, limit: 0.5} }},
 		{name: "p99 1.5 × baseline, 30 s", begin: func() method { return &slower{every: 30, inARow: 1, times: 1.5} }},
+		{name: "p99 1.5 ×, 3 in a row, 60 s", begin: func() method { return &slower{every: 60, inARow: 3, times: 1.5} }},
 		{name: "p99 1.5 ×, 3 in a row, 10 s", begin: func() method { return &slower{every: 10, inARow: 3, times: 1.5} }},
+		{name: "Mann-Whitney at 98 %, p99 of 10 s", begin: func() method { return &mannWhitney{of: slowest} }},
 	}
 	for _, t := range []struct {
 		name, body string

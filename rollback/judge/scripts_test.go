@@ -77,32 +77,44 @@ func (r *ratio) bad(now int, seen []second, _ look) bool {
 	return errors > r.times*r.share*requests
 }
 
-// mannWhitney compares the shares of errors of ten-second windows with those of
-// the five minutes before the cutover, once a minute, at a confidence of 98 %
-// to one side, as Kayenta does: normal approximation, ties, correction for
-// continuity. Windows without an answer are left out.
+// mannWhitney compares a figure of ten-second windows, such as the share of errors,
+// with that of the five minutes before the cutover, once a minute, at a confidence of
+// 98 % to one side, as Kayenta does: normal approximation, ties, correction for
+// continuity. Windows without an answer, or without a request, are left out.
 type mannWhitney struct {
-	past, shares []float64
+	of         func(window []second) float64
+	past, seen []float64
 }
 
 const mannWindow, mannEvery, mannZ = 10, 60, 2.0537489
 
+// failing is the share of errors, and slowest the p99.
+func failing(window []second) float64 {
+	requests, errors := sum(window, len(window))
+	return errors / requests
+}
+
+func slowest(window []second) float64 { return lately(window, len(window)).p99() }
+
+// with adds a window's figure.
+func (m *mannWhitney) with(figures []float64, window []second) []float64 {
+	if requests, _ := sum(window, len(window)); requests > 0 {
+		figures = append(figures, m.of(window))
+	}
+	return figures
+}
+
 func (m *mannWhitney) baseline(past []second) {
 	for chunk := range slices.Chunk(past, mannWindow) {
-		requests, errors := sum(chunk, mannWindow)
-		if requests > 0 {
-			m.past = append(m.past, errors/requests)
-		}
+		m.past = m.with(m.past, chunk)
 	}
 }
 
 func (m *mannWhitney) bad(now int, seen []second, _ look) bool {
 	if now%mannWindow == 0 && seen[len(seen)-1].read {
-		if requests, errors := sum(seen, mannWindow); requests > 0 {
-			m.shares = append(m.shares, errors/requests)
-		}
+		m.seen = m.with(m.seen, seen[max(0, len(seen)-mannWindow):])
 	}
-	return now%mannEvery == 0 && greater(m.shares, m.past) > mannZ
+	return now%mannEvery == 0 && greater(m.seen, m.past) > mannZ
 }
 
 // greater is the test's z for a being greater than b.
