@@ -91,7 +91,7 @@ func (j *comparingJudge) inSequence() Judgement {
 	odds := math.Exp(min(weight, math.Log(1e12)))
 	out.Figures["baseline_rate"], out.Figures["baseline_requests"] = j.bar.share, j.past.Requests
 	out.Figures["limit"], out.Figures["evidence"], out.Figures["proof"] = j.bar.all, odds, math.Exp(proof)
-	out.Figures["spread"] = j.past.Spread.factor(j.bar.share, 0)
+	out.Figures["spread"] = j.past.spread(0)
 	out.Figures["watched_requests"] = j.sequence.requests
 	out.Doubt = weight >= misgiving
 	switch {

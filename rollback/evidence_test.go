@@ -127,7 +127,7 @@ func TestSpreadFindsClusters(t *testing.T) {
 		for i := range readings {
 			s.add(n, c.at(i))
 		}
-		if got := s.factor(c.share, n); got < c.low || got > c.high {
+		if got := s.factor(c.share, 0, n); got < c.low || got > c.high {
 			t.Errorf("%s: %v, want %v to %v", c.name, got, c.low, c.high)
 		}
 	}
@@ -136,11 +136,11 @@ func TestSpreadFindsClusters(t *testing.T) {
 	for i := range readings {
 		sparse.add(1, []float64{1, 0}[min(i, 1)])
 	}
-	if got := sparse.factor(0.001, 1); got > 2 {
+	if got := sparse.factor(0.001, 0, 1); got > 2 {
 		t.Errorf("one error among few requests: %v", got)
 	}
 	var nobody spread
-	if got := nobody.factor(0.01, 1000); got != assumedSpread {
+	if got := nobody.factor(0.01, 0, 1000); got != assumedSpread {
 		t.Errorf("nobody looked: %v", got)
 	}
 	// What strikes a share of all requests at once varies more with more of them.
@@ -148,7 +148,35 @@ func TestSpreadFindsClusters(t *testing.T) {
 	for i := range readings {
 		night.add(20, []float64{0, 0, 0, 0, 10}[i%5])
 	}
-	if few, many := night.factor(0.1, 20), night.factor(0.1, 200); many < 5*few {
+	if few, many := night.factor(0.1, 0, 20), night.factor(0.1, 0, 200); many < 5*few {
 		t.Errorf("%v at night, %v by day", few, many)
+	}
+}
+
+// What a short look may have missed is assumed: while it is short, as far as the
+// counters hold as many errors, and as requests come.
+func TestSpreadOfAShortLook(t *testing.T) {
+	for _, c := range []struct {
+		name                       string
+		readings, errors, requests float64
+		low, high                  float64
+	}{
+		{"nobody looked", 0, 1e4, 200, hiddenSpread, hiddenSpread},
+		{"nobody looked, and none had failed", 0, 0, 200, assumedSpread, assumedSpread},
+		{"nobody looked, at one request a second", 0, 1e4, 1, assumedSpread, assumedSpread},
+		{"nobody looked, after an hour of silence", 0, 1e4, 1e6, hiddenSpread, hiddenSpread},
+		{"a minute", 60, 1e4, 200, 0.8 * hiddenSpread, 0.8 * hiddenSpread},
+		{"a minute, and all that failed was seen", 60, 120, 200, 1, 1.5},
+		{"a minute, and three had failed before", 60, 123, 200, 2.4, 2.4},
+		{"a minute, at one request a second", 60, 1e4, 1, 1, 1.5},
+		{"a quarter of an hour", 900, 1e4, 200, 1, 1.5},
+	} {
+		var s spread
+		for i := range int(c.readings) {
+			s.add(200, []float64{0, 1, 2, 2, 3, 1, 2, 4, 3, 2}[i%10])
+		}
+		if got := s.factor(0.01, c.errors, c.requests); got < c.low-1e-9 || got > c.high+1e-9 {
+			t.Errorf("%s: %v, want %v to %v", c.name, got, c.low, c.high)
+		}
 	}
 }

@@ -83,6 +83,12 @@ func (p *Past) share() float64 {
 	return p.Errors / p.Requests
 }
 
+// spread is by how much errors vary more than independent ones, at a load of so many
+// requests a reading.
+func (p *Past) spread(requests float64) float64 {
+	return p.Spread.factor(p.share(), p.Errors, requests)
+}
+
 // bar is what the new version is tested against.
 type bar struct {
 	all      float64 // share of errors that is no worse than the baseline
@@ -94,7 +100,7 @@ type bar struct {
 // tolerance or a tenth, whichever is more.
 func (p *Past) bar(tolerance float64) bar {
 	share := p.share()
-	spread := p.Spread.factor(share, 0)
+	spread := p.spread(0)
 	most := upperBound(p.Errors/spread, p.Requests/spread, alphaPast)
 	most = min(most, max(absolute, share))
 	worst := most

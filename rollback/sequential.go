@@ -59,7 +59,7 @@ func (s *sequence) add(readings []reading, b bar, past *Past) {
 	requests, failed := counted(readings)
 	s.requests += requests
 	s.failed += failed
-	spread := past.Spread.factor(b.share, requests)
+	spread := past.spread(requests)
 	s.all.add(requests, failed, b.all, spread)
 	for _, r := range readings {
 		m := s.each[r.instance]

@@ -10,7 +10,13 @@ const (
 	// coarse is how many readings make one of the longer stretches, by which
 	// errors that last for several readings are found.
 	coarse = 10
+	// settled is how many readings make a look that is no longer short.
+	settled = 300
 )
+
+// hiddenSpread is what is assumed of bursts that may be in the counters and were not
+// looked at: with it, one that lasts for coarse readings, however bad, is no proof.
+var hiddenSpread = maxStep * coarse / proof
 
 // variation sums what a statistic of over-dispersion needs, of stretches of one
 // length, whatever share of errors it is then taken around.
@@ -65,9 +71,9 @@ func (s *spread) add(requests, failed float64) {
 }
 
 // factor is the spread to reckon with, at a load of so many requests a reading,
-// around the share of errors that the counters hold. Errors that strike a share
-// of all requests at once vary the more the more requests there are.
-func (s *spread) factor(share, requests float64) float64 {
+// where the counters hold so many errors, around the share of them. Errors that strike
+// a share of all requests at once vary the more the more requests there are.
+func (s *spread) factor(share, errors, requests float64) float64 {
 	var whole variation
 	whole.add(s.Fine.Requests, s.Fine.Errors)
 	seen := max(1, s.Fine.around(share), s.Coarse.around(share), whole.around(share))
@@ -75,5 +81,12 @@ func (s *spread) factor(share, requests float64) float64 {
 	if s.Fine.N > 0 {
 		seen = 1 + (seen-1)*max(1, requests*s.Fine.N/s.Fine.Requests)
 	}
-	return seen
+	return max(seen, s.hidden(errors, requests))
+}
+
+// hidden is the spread of bursts that a short look may have missed: no more can fail
+// at once than the counters hold of errors that nobody saw come, nor than there are
+// requests.
+func (s *spread) hidden(errors, requests float64) float64 {
+	return (1 - s.Fine.N/settled) * min(hiddenSpread, errors-s.Fine.Errors, requests)
 }

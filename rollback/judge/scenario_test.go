@@ -75,6 +75,8 @@ func Scenarios() []Scenario {
 	bursty.bursts = gusts{every: 60, length: 3, share: 0.05}
 	rare := healthy("rare and hard bursts", 0.001)
 	rare.bursts = gusts{every: 300, length: 5, share: 0.1}
+	usually := healthy("rare and hard bursts, 1 % anyway", 0.01)
+	usually.bursts = rare.bursts
 	sparse := healthy("1 request a second", 0.001)
 	sparse.blueRate, sparse.greenRate = slow, slow
 	day := healthy("night to day", 0.002)
@@ -105,7 +107,7 @@ func Scenarios() []Scenario {
 	more.bursts = bursty.bursts
 
 	return append([]Scenario{
-		healthy("steady", 0.001), healthy("steady at 3 %", 0.03), bursty, rare, sparse, day, zero, away, flaky,
+		healthy("steady", 0.001), healthy("steady at 3 %", 0.03), bursty, rare, usually, sparse, day, zero, away, flaky,
 		regression("0.1 → 0.5 %", 0.001, 0.005), regression("1 → 2 %", 0.01, 0.02), regression("0 → 5 %", 0, 0.05),
 		regression("100 % errors", 0.001, 1), leak, broken, quiet, more,
 	}, append(latencies(), gauges()...)...)

@@ -143,6 +143,8 @@ func latencies() []Scenario {
 	jumpy.bursts = gusts{every: 60, length: 3, slower: 3}
 	rare := timed("latency: rare and hard bursts", true, same)
 	rare.bursts = gusts{every: 300, length: 5, slower: 5}
+	mild := timed("latency: bursts that are rare", true, same)
+	mild.bursts = gusts{every: 300, length: 5, slower: 2}
 	sparse := timed("latency: 1 request a second", true, same)
 	sparse.blueRate = func(int) float64 { return 1 }
 	sparse.greenRate = sparse.blueRate
@@ -168,7 +170,7 @@ func latencies() []Scenario {
 	})
 	late.Fault = 600
 	return []Scenario{
-		timed("latency: steady", true, same), jumpy, rare, sparse, day, flaky,
+		timed("latency: steady", true, same), jumpy, rare, mild, sparse, day, flaky,
 		timed("latency: p99 doubled", false, func(int, int) took { return p99doubled }),
 		timed("latency: all 1.5 times as slow", false, func(int, int) took { return usual.times(1.5) }),
 		late, one,
