@@ -86,6 +86,11 @@ func (p *Past) share() float64 {
 // spread is by how much errors vary more than independent ones, at a load of so many
 // requests a reading.
 func (p *Past) spread(requests float64) float64 {
+	if p.Errors+p.Spread.Fine.Errors == 0 && requests > 0 {
+		// Whoever had looked all the time would have seen nothing.
+		looked := max(p.Spread.Fine.N, p.Requests/requests)
+		return (looked + assumedSpread*assumedReadings) / (looked + assumedReadings)
+	}
 	return p.Spread.factor(p.share(), p.Errors, requests)
 }
 

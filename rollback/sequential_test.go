@@ -143,6 +143,19 @@ func TestSequentialAfterAShortLook(t *testing.T) {
 	}
 }
 
+// Counters without an error tell as much as having looked at them all the time; those
+// of a short life tell little.
+func TestSequentialWithoutALookWhereNoneFailed(t *testing.T) {
+	for life, want := range map[float64][2]int{3600: {2, 4}, 10: {5, 12}} { // seconds
+		r := newRelease(t, "")
+		count(r.blue, "blue", 200*life, 0)
+		r.serves(10, 200, 0)
+		if took := r.serves(60, 100, 100); took < want[0] || took > want[1] {
+			t.Errorf("after %v s without an error, half of all took %d s: %s", life, took, r.got.Reason)
+		}
+	}
+}
+
 // Where there is nothing to compare with, the absolute limit holds, and that is
 // said.
 func TestSequentialWithoutABaseline(t *testing.T) {
