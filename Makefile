@@ -66,6 +66,10 @@ judge: ## Measure the error rates of ways to judge a release; RUNS=1000 of each
 	@$(GO) test -c -o build/tools/judge ./rollback/judge
 	@build/tools/judge -test.run '^TestErrorRates$$' -test.timeout 0 -o build/judge.json -runs $(RUNS)
 
+.PHONY: judge-docs
+judge-docs: ## Publish what make judge has measured in docs/judgement.md
+	$(GO) test ./rollback/judge -run '^TestPublishedFigures$$' -from $(CURDIR)/build/judge.json
+
 .PHONY: faults
 faults: build/tools/faults ## Kill, freeze and cut off agents, servers and workers; KILLS=0 is at every write, PAIR=1h of two agents
 	@build/tools/faults -o build/faults.json -jobs build/jobs.json -kills $(KILLS) -pair $(PAIR) $(FAULTS)
