@@ -34,6 +34,9 @@ func retry(ctx context.Context, log hclog.Logger, what string, f func(context.Co
 
 // pause lets a backoff pass; false when ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
