@@ -57,7 +57,13 @@ func newFacade(t *testing.T, s *consultest.Server, node string) *facade {
 		"PUT /v1/kv/{key...}": f.write,
 		"PUT /v1/txn":         f.txn,
 		"GET /v1/config/{kind}": func(w http.ResponseWriter, r *http.Request) (any, error) {
-			entries, at, err := f.c.Entries(r.Context(), r.PathValue("kind"), index(r))
+			entries := []consulapi.ConfigEntry{}
+			if r.PathValue("kind") == consulapi.MeshConfig {
+				at, err := f.c.EntriesIndex(r.Context())
+				return entries, indexed(w, at, err)
+			}
+			at, err := f.c.EachEntry(r.Context(), r.PathValue("kind"), func(string, uint64) bool { return false },
+				func(e consulapi.ConfigEntry) { entries = append(entries, e) })
 			return entries, indexed(w, at, err)
 		},
 	} {

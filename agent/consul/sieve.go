@@ -97,30 +97,26 @@ func (l *listed) UnmarshalJSON(text []byte) error {
 // one: known is asked of each whether its caller has it, by name and
 // ModifyIndex, and see is given those it has not. Both are called before
 // EachEntry returns, also for a part of the entries when it returns an error.
-// One blocking query covers every service.
 //
-// It waits longer than other queries: at the end of a wait Consul sends all
-// entries again.
-func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
+// The index that it returns is to be compared with that of EntriesIndex. It
+// does not block: Consul would hash all entries for it at each write of any,
+// while the proxies wait for the same processors.
+func (c *Client) EachEntry(ctx context.Context, kind string,
 	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
 	patient := *c
-	patient.wait *= entriesWait
 	patient.timeout *= entriesTimeout
-	ctx, done := patient.bound(ctx, index)
+	ctx, done := patient.bound(ctx, 0)
 	defer done()
-	asking := patient.read(context.WithValue(ctx, sieveKey{}, sieve{known, see}), index)
+	asking := patient.read(context.WithValue(ctx, sieveKey{}, sieve{known, see}), 0)
 	_, meta, err := c.api.ConfigEntries().List(kind, asking)
 	if err != nil {
 		return 0, c.wrap(ctx, fmt.Sprintf("list %s entries", kind), entryRule(kind, "", "read"), err)
 	}
-	return last(index, meta), nil
+	return last(0, meta), nil
 }
 
-// entriesWait and entriesTimeout are how many times longer than others a query
-// for all entries waits, and is waited for: before Consul answers, it computes
-// a hash over all of them, which takes it seconds with ten thousand, and many
-// on a busy machine. Who asked again meanwhile would make it worse.
-const (
-	entriesWait    = 5
-	entriesTimeout = 12
-)
+// entriesTimeout is how many times longer than for others an answer with all
+// entries is waited for: before Consul gives it, it computes a hash over them,
+// which takes it a second with ten thousand, and many on a busy machine. Who
+// asked again meanwhile would make it worse.
+const entriesTimeout = 12

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +40,7 @@ func TestEntriesAreSeenAsTheyArrive(t *testing.T) {
 		}
 	})
 	var asked, names []string
-	next, err := c.EachEntry(t.Context(), api.ServiceRouter, 0, func(name string, modified uint64) bool {
+	next, err := c.EachEntry(t.Context(), api.ServiceRouter, func(name string, modified uint64) bool {
 		asked = append(asked, fmt.Sprint(name, modified))
 		return name == "a" && modified == 61 || name == "b" && modified == 1
 	}, func(e api.ConfigEntry) {
@@ -65,26 +64,10 @@ func TestListsOfEntriesThatAreNone(t *testing.T) {
 		"": true, "[": true, "[" + router("a", 1): true, `[{"Name":"a"}]`: true, "[1]": true, `"text"`: true,
 	} {
 		c := entriesServer(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, body) })
-		_, err := c.EachEntry(t.Context(), api.ServiceRouter, 0, func(string, uint64) bool { return false }, func(api.ConfigEntry) {})
+		_, err := c.EachEntry(t.Context(), api.ServiceRouter, func(string, uint64) bool { return false }, func(api.ConfigEntry) {})
 		if (err != nil) != fails {
 			t.Errorf("%q: %v", body, err)
 		}
-	}
-}
-
-// At the end of a wait all entries are sent again, so that wait is a long one;
-// other requests are as they were.
-func TestEntriesAreWaitedForLonger(t *testing.T) {
-	var waits []string
-	c := entriesServer(t, func(w http.ResponseWriter, r *http.Request) {
-		waits = append(waits, r.URL.Path[:strings.LastIndex(r.URL.Path, "/")]+" "+r.URL.Query().Get("wait"))
-		fmt.Fprint(w, "[]")
-	})
-	_, _ = c.EachEntry(t.Context(), api.ServiceRouter, 7, func(string, uint64) bool { return false }, func(api.ConfigEntry) {})
-	_, _, _ = c.List(t.Context(), "teal/", 7)
-	want := []string{"/v1/config " + fmt.Sprint(entriesWait*c.wait.Milliseconds()) + "ms", "/v1/kv/teal " + fmt.Sprint(c.wait.Milliseconds()) + "ms"}
-	if !slices.Equal(waits, want) {
-		t.Errorf("%v, want %v", waits, want)
 	}
 }
 
@@ -102,7 +85,7 @@ func TestEntriesMayTakeLong(t *testing.T) {
 	})
 	c.timeout = 50 * time.Millisecond
 	n := 0
-	_, err := c.EachEntry(t.Context(), api.ServiceRouter, 0, func(string, uint64) bool { return false }, func(api.ConfigEntry) { n++ })
+	_, err := c.EachEntry(t.Context(), api.ServiceRouter, func(string, uint64) bool { return false }, func(api.ConfigEntry) { n++ })
 	if err != nil || n != 1 || requests != 1 {
 		t.Errorf("%d entries by %d requests, %v", n, requests, err)
 	}

@@ -38,11 +38,12 @@ type Store interface {
 	DestroySession(ctx context.Context, id string) error
 }
 
-// Catalog tells a service's instances and the router entries, by blocking
-// query when index is not 0.
+// Catalog tells a service's instances, by blocking query when index is not 0,
+// and the entries that route traffic.
 type Catalog interface {
 	Instances(ctx context.Context, service string, index uint64) ([]deployment.Instance, uint64, error)
-	EachEntry(ctx context.Context, kind string, index uint64, known func(name string, modified uint64) bool, see func(consulapi.ConfigEntry)) (uint64, error)
+	EntriesIndex(ctx context.Context) (uint64, error)
+	EachEntry(ctx context.Context, kind string, known func(name string, modified uint64) bool, see func(consulapi.ConfigEntry)) (uint64, error)
 }
 
 // Nomad runs the two colours' jobs.

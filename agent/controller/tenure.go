@@ -116,9 +116,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 	c.tenure = t
 	set = c.policies
 	c.mu.Unlock()
-	for _, kind := range []string{consulapi.ServiceRouter, consulapi.ServiceResolver} {
-		t.g.Go(func() error { return t.watchRoutes(ctx, kind) })
-	}
+	t.g.Go(func() error { return t.watchRoutes(ctx) })
 	t.g.Go(func() error { return t.watchJobs(ctx) })
 	t.resumeAll()
 	t.policiesFound(set)

@@ -47,39 +47,70 @@ func TestCommandsWaitForNoOtherRecord(t *testing.T) {
 	})
 }
 
-// busyCatalog has thousands of entries that keep changing: a look takes as long
-// as a second, and there is always something new.
+// busyCatalog has entries that change all the time, or at some moments.
 type busyCatalog struct {
 	Catalog
-	looks []time.Time
+	look    time.Duration // what one takes
+	changes []time.Duration
+	always  bool
+
+	began time.Time
+	looks []time.Duration
 }
 
-func (c *busyCatalog) EachEntry(ctx context.Context, _ string, index uint64, known func(string, uint64) bool, _ func(consulapi.ConfigEntry)) (uint64, error) {
-	c.looks = append(c.looks, time.Now())
-	known("idle-00001", 1)
-	return index + 1, sleep(ctx, time.Second)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	if !pause(ctx, d) {
-		return ctx.Err()
+func (c *busyCatalog) EntriesIndex(context.Context) (uint64, error) {
+	now := time.Since(c.began)
+	if c.always {
+		return 1 + uint64(now), nil
 	}
-	return nil
+	index := uint64(1)
+	for _, at := range c.changes {
+		if now >= at {
+			index++
+		}
+	}
+	return index, nil
 }
 
-// While entries keep changing, a look is followed by a rest.
-func TestLooksAtAllEntriesRest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		busy := &busyCatalog{}
-		tn := &tenure{ctx: ctx, routes: newRouteBook(), records: map[string]kept{}, loops: map[string]*loop{},
-			c: New(Config{Catalog: busy, Routers: map[string]traffic.Router{}})}
-		_ = tn.watchRoutes(ctx, consulapi.ServiceRouter)
-		if n := len(busy.looks); n < 14 || n > 16 { // a second each, and three of rest
-			t.Errorf("%d looks in a minute", n)
-		}
-	})
+func (c *busyCatalog) EachEntry(ctx context.Context, kind string, _ func(string, uint64) bool, _ func(consulapi.ConfigEntry)) (uint64, error) {
+	if kind == consulapi.ServiceRouter {
+		c.looks = append(c.looks, time.Since(c.began).Truncate(time.Second))
+	}
+	index, _ := c.EntriesIndex(ctx)
+	if !pause(ctx, c.look/2) {
+		return 0, ctx.Err()
+	}
+	return index, nil
+}
+
+// Entries are looked at within a second of a change, and where that takes long,
+// when they have not changed for a second, or have for some.
+func TestEntriesAreLookedAtWhenTheyHaveChanged(t *testing.T) {
+	second := time.Second
+	for name, c := range map[string]struct {
+		catalog busyCatalog
+		looks   []time.Duration
+	}{
+		"never":                {busyCatalog{}, []time.Duration{0}},
+		"a few":                {busyCatalog{look: 2 * time.Millisecond, changes: []time.Duration{4*second + 1, 5*second + 1}}, []time.Duration{0, 4 * second, 5 * second}},
+		"thousands":            {busyCatalog{look: second, changes: []time.Duration{4*second + 1, 5*second + 1}}, []time.Duration{0, 7 * second}},
+		"thousands, all along": {busyCatalog{look: second, always: true}, []time.Duration{0, 6 * second, 12 * second, 18 * second, 24 * second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 29*second)
+				defer cancel()
+				busy := &c.catalog
+				busy.began = time.Now()
+				tn := &tenure{ctx: ctx, routes: newRouteBook(), records: map[string]kept{}, loops: map[string]*loop{},
+					c: New(Config{Catalog: busy, Routers: map[string]traffic.Router{}})}
+				_ = tn.watchRoutes(ctx)
+				if !slices.Equal(busy.looks, c.looks) {
+					t.Errorf("looked at %v, want %v", busy.looks, c.looks)
+				}
+			})
+		})
+	}
 }
 
 // What was seen is not read anew, and what is edited, mended or gone has its
@@ -103,8 +134,7 @@ func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
 				l.see(e)
 			}
 		}
-		suspects, _ = l.done()
-		return read, suspects
+		return read, l.done()
 	}
 	for _, step := range []struct {
 		entries        []consulapi.ConfigEntry
@@ -145,7 +175,7 @@ func TestEditPutBackBeforeTheHold(t *testing.T) {
 		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
 			switch {
 			case c.Agent != "agent-2":
-			case c.Op == "Entries" && !back.Load():
+			case c.Op == "EachEntry" && !back.Load():
 				f.Before = consul.ErrUnavailable
 			case c.Write && c.Key == w.keys.State("api") && w.hasRoute("/admin") && writes.Add(1) == 2:
 				now, _ := w.people.Entry(w.Context(), consulapi.ServiceRouter, "api")

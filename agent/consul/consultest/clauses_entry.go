@@ -168,6 +168,7 @@ func (x *trial) same(e api.ConfigEntry) {
 }
 
 func (x *trial) entries() {
+	// Others write entries too.
 	mine := func(list []api.ConfigEntry) (names []string) {
 		for _, e := range list {
 			if strings.HasPrefix(e.GetName(), x.id) {
@@ -176,51 +177,37 @@ func (x *trial) entries() {
 		}
 		return names
 	}
-	// Others write entries too: the watch goes on until it has what it wants.
-	until := func(index uint64, f func(), want ...string) uint64 {
+	listed := func(want ...string) {
 		x.t.Helper()
-		done := x.meanwhile(f)
-		defer done()
-		for began := time.Now(); ; {
-			x.looks()
-			list, next, err := x.list(x.ctx, api.ServiceResolver, index)
-			x.must(err)
-			late := time.Since(began) > Wait*8/10
-			if slices.Equal(mine(list), want) && next > index && !late {
-				return next
+		list, index, err := x.list(x.ctx, api.ServiceResolver)
+		x.must(err)
+		if got := mine(list); !slices.Equal(got, want) || index == 0 {
+			x.t.Fatalf("%v at %d, want %v", got, index, want)
+		}
+		for _, e := range list {
+			if e.GetModifyIndex() > index {
+				x.t.Errorf("%s of %d in a list at %d", e.GetName(), e.GetModifyIndex(), index)
 			}
-			if late {
-				x.t.Fatalf("%v at %d, want %v after %d", mine(list), next, want, index)
-			}
-			index = next
 		}
 	}
 	x.setEntry(x.defaults("http"))
-	list, index, err := x.list(x.ctx, api.ServiceResolver, 0)
-	x.must(err)
-	if len(mine(list)) != 0 || index == 0 {
-		x.t.Fatalf("%v at %d", mine(list), index)
-	}
+	listed()
 	e := x.resolver("blue")
 	e.Name = x.service("-b")
-	index = until(index, func() { _, _ = x.SetEntry(x.ctx, e, 0) }, "-b")
+	x.setEntry(e)
+	listed("-b")
 	other := x.resolver("blue")
 	other.Name = x.service("-a")
-	index = until(index, func() { _, _ = x.SetEntry(x.ctx, other, 0) }, "-a", "-b")
-	was := x.entry(e.Kind, e.Name).GetModifyIndex()
-	if index < was {
-		x.t.Errorf("index %d, the entry's is %d", index, was)
-	}
-	e.Meta = map[string]string{"teal_epoch": "2"}
-	index = until(index, func() { _, _ = x.SetEntry(x.ctx, e, was) }, "-a", "-b")
-	until(index, func() {
-		_, _ = x.DeleteEntry(x.ctx, other.Kind, other.Name, x.entry(other.Kind, other.Name).GetModifyIndex())
-	}, "-b")
+	x.setEntry(other)
+	listed("-a", "-b")
+	_, err := x.DeleteEntry(x.ctx, other.Kind, other.Name, x.entry(other.Kind, other.Name).GetModifyIndex())
+	x.must(err)
+	listed("-b")
 	var shown []api.ConfigEntry
 	left := x.entry(e.Kind, e.Name)
 	for _, known := range []uint64{left.GetModifyIndex(), left.GetModifyIndex() - 1} {
 		shown = nil
-		_, err = x.EachEntry(x.ctx, e.Kind, 0, func(name string, modified uint64) bool {
+		_, err = x.EachEntry(x.ctx, e.Kind, func(name string, modified uint64) bool {
 			return name == e.Name && modified == known
 		}, func(e api.ConfigEntry) { shown = append(shown, e) })
 		x.must(err)
@@ -229,13 +216,45 @@ func (x *trial) entries() {
 		}
 	}
 	x.equal("an entry of a list", shown[slices.IndexFunc(shown, func(one api.ConfigEntry) bool { return one.GetName() == e.Name })], left)
-	_, _, err = x.list(x.ctx, "no-such-kind", 0)
+	_, _, err = x.list(x.ctx, "no-such-kind")
 	x.is(err, consul.ErrInvalid)
 }
 
 // list is all entries of a kind.
-func (x *trial) list(ctx context.Context, kind string, index uint64) (list []api.ConfigEntry, last uint64, err error) {
-	last, err = x.EachEntry(ctx, kind, index, func(string, uint64) bool { return false },
+func (x *trial) list(ctx context.Context, kind string) (list []api.ConfigEntry, index uint64, err error) {
+	index, err = x.EachEntry(ctx, kind, func(string, uint64) bool { return false },
 		func(e api.ConfigEntry) { list = append(list, e) })
-	return list, last, err
+	return list, index, err
+}
+
+// entriesIndex grows with each write and deletion of an entry of any kind, and
+// a list is at least as new as what it was before.
+func (x *trial) entriesIndex() {
+	x.setEntry(x.defaults("http"))
+	was, err := x.EntriesIndex(x.ctx)
+	x.must(err)
+	if written := x.entry(api.ServiceDefaults, x.service("")).GetModifyIndex(); was < written {
+		x.t.Errorf("%d after a write at %d", was, written)
+	}
+	grows := func(what string) {
+		x.t.Helper()
+		index, err := x.EntriesIndex(x.ctx)
+		x.must(err)
+		_, list, err := x.list(x.ctx, api.ServiceRouter)
+		x.must(err)
+		if index <= was || list < index {
+			x.t.Errorf("after %s %d, and %d of a list; before it was %d", what, index, list, was)
+		}
+		was = index
+	}
+	e := x.resolver("blue")
+	x.setEntry(e)
+	grows("a write")
+	e.Meta = map[string]string{"teal_epoch": "2"}
+	_, err = x.SetEntry(x.ctx, e, x.entry(e.Kind, e.Name).GetModifyIndex())
+	x.must(err)
+	grows("another")
+	_, err = x.DeleteEntry(x.ctx, e.Kind, e.Name, x.entry(e.Kind, e.Name).GetModifyIndex())
+	x.must(err)
+	grows("a deletion")
 }

@@ -139,7 +139,7 @@ func (x *trial) cancelled() {
 	x.is(err, context.Canceled)
 	x.promptly(began)
 	x.is(x.Put(ctx, was.Key, []byte("2")), context.Canceled)
-	_, _, err = x.list(ctx, api.ServiceRouter, 0)
+	_, _, err = x.list(ctx, api.ServiceRouter)
 	x.is(err, context.Canceled)
 	if got := x.pair("k"); string(got.Value) != "1" {
 		x.t.Errorf("written under an ended context: %s", got.Value)

@@ -36,7 +36,8 @@ type API interface {
 	Release(ctx context.Context, key string, value []byte, session string) (bool, error)
 
 	Entry(ctx context.Context, kind, name string) (api.ConfigEntry, error)
-	EachEntry(ctx context.Context, kind string, index uint64, known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error)
+	EntriesIndex(ctx context.Context) (uint64, error)
+	EachEntry(ctx context.Context, kind string, known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error)
 	SetEntry(ctx context.Context, entry api.ConfigEntry, index uint64) (bool, error)
 	DeleteEntry(ctx context.Context, kind, name string, index uint64) (bool, error)
 	Chain(ctx context.Context, service, namespace string) (*api.CompiledDiscoveryChain, error)
@@ -106,7 +107,8 @@ func Contract(t *testing.T, run func(t *testing.T, clause func(t *testing.T, s S
 		{"an entry comes back as it was written", (*trial).roundTrip},
 		{"entries that are refused by themselves", (*trial).badEntries},
 		{"entries that are refused for others", (*trial).badGraphs},
-		{"entries of a kind are watched", (*trial).entries},
+		{"entries of a kind are listed", (*trial).entries},
+		{"one index tells of all entries", (*trial).entriesIndex},
 		{"the discovery chain", (*trial).chains},
 		{"instances with colour and health", (*trial).instances},
 		{"a registered service and its check", (*trial).registered},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"hash/fnv"
 	"reflect"
 	"strings"
 
@@ -53,49 +52,38 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (e api.ConfigEntr
 	return e, nil
 }
 
+// EntriesIndex is consul.Client's.
+func (c *Client) EntriesIndex(ctx context.Context) (uint64, error) {
+	return c.read(ctx, "EntriesIndex", "", 0, false, func(s *Server, at uint64) found {
+		return found{index: s.entriesIndex(at)}
+	})
+}
+
 // EachEntry is consul.Client's.
-func (c *Client) EachEntry(ctx context.Context, kind string, index uint64,
+func (c *Client) EachEntry(ctx context.Context, kind string,
 	known func(name string, modified uint64) bool, see func(api.ConfigEntry)) (uint64, error) {
-	list, last, err := c.versions(ctx, kind, index)
+	if blank(kind) == nil {
+		return 0, refused("list "+kind+" entries", "invalid config entry kind: %s", kind)
+	}
+	var list []version[entry]
+	last, err := c.read(ctx, "EachEntry", kind, 0, false, func(s *Server, at uint64) found {
+		list = nil
+		s.entries.under(kind+"/", at, func(_ string, v version[entry]) { list = append(list, v) })
+		return found{index: s.entriesIndex(at)}
+	})
+	if err != nil {
+		return 0, err
+	}
 	for _, v := range list {
 		if !known(v.value.decoded.GetName(), v.modify) {
 			see(reply(v))
 		}
 	}
-	return last, err
+	return last, nil
 }
 
-// Entries are all of a kind.
-func (c *Client) Entries(ctx context.Context, kind string, index uint64) (list []api.ConfigEntry, last uint64, err error) {
-	versions, last, err := c.versions(ctx, kind, index)
-	for _, v := range versions {
-		list = append(list, reply(v))
-	}
-	return list, last, err
-}
-
-func (c *Client) versions(ctx context.Context, kind string, index uint64) (list []version[entry], last uint64, err error) {
-	if blank(kind) == nil {
-		return nil, 0, refused("list "+kind+" entries", "invalid config entry kind: %s", kind)
-	}
-	last, err = c.read(ctx, "Entries", kind, index, false, func(s *Server, at uint64) found {
-		list = nil
-		content := fnv.New64a()
-		s.entries.under(kind+"/", at, func(_ string, v version[entry]) {
-			list = append(list, v)
-			content.Write(v.value.text)
-		})
-		got := found{index: max(min(s.entries.last, at), 1), same: missing}
-		if len(list) > 0 {
-			got.same = max(content.Sum64(), missing+1)
-		}
-		return got
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	return list, last, nil
-}
+// entriesIndex is that of the table of all entries, as it was at an index.
+func (s *Server) entriesIndex(at uint64) uint64 { return max(min(s.entries.last, at), 1) }
 
 // reply is a stored entry as it is answered: the reader's own, with indexes.
 func reply(v version[entry]) api.ConfigEntry {

@@ -7,7 +7,7 @@ import (
 
 // found is what a look at the state gave: the index to report, and a
 // fingerprint of the content when Consul suppresses wake-ups that bring
-// nothing (a missing key, the same list of entries), else 0.
+// nothing (a missing key), else 0.
 type found struct{ index, same uint64 }
 
 // missing marks an answer with nothing in it, which Consul does not repeat.
