@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/ask"},
 	{"agent/measure"},
-	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/login", "agent/packed", "agent/trust"}, // leaves
+	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/held", "agent/login", "agent/packed", "agent/trust"}, // leaves
 }
 
 // fakes stand beside what they are fakes of, and are in no binary.

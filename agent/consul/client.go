@@ -21,6 +21,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/tealdeploy/teal/agent/held"
 	"github.com/tealdeploy/teal/agent/trust"
 )
 
@@ -32,6 +33,12 @@ const (
 	// grace is what a blocking query may take beyond its wait and the jitter
 	// of a sixteenth that Consul adds, before its connection counts as dead.
 	grace = 5 * time.Second
+
+	// mostHeld bounds the queries for instances that are held open: there is
+	// one for each release in flight. mostConnections bounds those and all
+	// others. Consul takes 200 of a client (limits.http_max_conns_per_client).
+	mostHeld        = 100
+	mostConnections = 160
 )
 
 // Config is how to reach Consul.
@@ -60,6 +67,7 @@ type Client struct {
 	failures      func(operation string)
 	trust         *trust.Settings
 	wait, timeout time.Duration
+	held          held.Queries
 	// namespace and partition override the connection's own; see In.
 	namespace, partition string
 }
@@ -78,6 +86,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	// The api package has put it there, unless the caller did.
 	own := transport(cfg.API.HttpClient)
+	if pooled, ok := own.(*http.Transport); ok && pooled != http.DefaultTransport {
+		held.Bound(pooled, mostConnections)
+	}
 	if cfg.Over != nil {
 		own = cfg.Over(own)
 	}
@@ -88,7 +99,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	return &Client{api: c, trust: trustOf(cfg.API), token: cfg.Token, failures: cfg.Failures, wait: cfg.Wait, timeout: cfg.Timeout}, nil
+	return &Client{api: c, trust: trustOf(cfg.API), token: cfg.Token, failures: cfg.Failures,
+		wait: cfg.Wait, timeout: cfg.Timeout,
+		held: held.Most(mostHeld)}, nil
 }
 
 // trustOf says which settings decide over TLS. Besides their names in the

@@ -24,7 +24,7 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (api.ConfigEntry,
 
 // EntriesIndex is the index of the last write or deletion of any config entry,
 // of whatever kind: Consul answers each read of entries with the index of the
-// table of all of them (maxIndexTxn in its state/config_entry.go). It asks for
+// table of all of them (maxIndexTxn in its config_entry.go). It asks for
 // the one entry of the kind "mesh", for which no token needs a rule: what the
 // token may not see is left out of a list, and the index is not.
 func (c *Client) EntriesIndex(ctx context.Context) (uint64, error) {

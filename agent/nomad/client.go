@@ -8,12 +8,13 @@ package nomad
 
 import (
 	"context"
-	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/nomad/api"
 
+	"github.com/tealdeploy/teal/agent/held"
 	"github.com/tealdeploy/teal/agent/trust"
 )
 
@@ -23,6 +24,15 @@ const (
 	// waitTime is how long Nomad may hold a blocking query; it adds up to a
 	// sixteenth of it.
 	waitTime = 5 * time.Minute
+
+	// mostHeld bounds the blocking queries: there are three for each job that
+	// is launched. mostConnections bounds those and all others. Nomad takes 100
+	// of a client (limits.http_max_conns_per_client), and there may be more
+	// than one agent behind an address.
+	mostHeld        = 45
+	mostConnections = 75
+	// lookEvery is how often Nomad is asked where too many queries are held.
+	lookEvery = time.Second
 )
 
 // Client talks to one Nomad agent. It is safe for concurrent use.
@@ -33,23 +43,14 @@ type Client struct {
 	token     func() string
 	failures  func(operation string) // may be nil
 	trust     *trust.Settings
+	held      held.Queries
 }
 
 // New makes a client from Nomad's own settings; api.DefaultConfig reads the
 // standard environment variables. An address may be a unix socket
 // (unix:///secrets/api.sock, Nomad's Task API). It does no I/O.
 func New(config *api.Config) (*Client, error) {
-	if config == nil {
-		config = api.DefaultConfig()
-	}
-	if err := trust.CheckAddress(config.Address, "NOMAD_HTTP_AUTH"); err != nil {
-		return nil, fmt.Errorf("nomad client: %w", err)
-	}
-	c, err := api.NewClient(config)
-	if err != nil {
-		return nil, fmt.Errorf("nomad client for %s: %w", config.Address, err)
-	}
-	return &Client{api: c, region: config.Region, namespace: config.Namespace, trust: trustOf(config)}, nil
+	return NewOver(config, func(t http.RoundTripper) http.RoundTripper { return t })
 }
 
 // trustOf says which settings decide over TLS. Besides their names in the
@@ -130,12 +131,21 @@ func (c *Client) writing(ctx context.Context, namespace string) *api.WriteOption
 }
 
 // blocking holds a read until something newer than index exists. Its own
-// bound ends it when Nomad neither answers nor lets the wait run out.
+// bound ends it when Nomad neither answers nor lets the wait run out. Where too
+// many are held, it waits for a moment and then is a read like any other.
 func (c *Client) blocking(ctx context.Context, namespace string, index uint64) (*api.QueryOptions, context.CancelFunc) {
+	give, ok := c.held.Take()
+	if !ok && index > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(lookEvery):
+		}
+		index = 0
+	}
 	ctx, cancel := context.WithTimeout(ctx, waitTime+waitTime/16+requestTimeout)
 	q := c.reading(ctx, namespace)
 	q.WaitIndex, q.WaitTime = index, waitTime
-	return q, cancel
+	return q, func() { cancel(); give() }
 }
 
 // home is the region and namespace a job asks for.

@@ -3,6 +3,7 @@ package scale
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
@@ -135,6 +136,9 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 		return err
 	}
 	consul, nomad, began := b.consul.count(), b.nomad.count(), time.Now()
+	// A connection is kept for a while after a request: the number of them is
+	// what it mostly is.
+	var toConsul, toNomad []int
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for time.Since(began) < idle {
@@ -148,6 +152,13 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 			return err
 		}
 		size.MemoryIdle = max(size.MemoryIdle, round(now))
+		for server, open := range map[string]*[]int{b.consul.Address: &toConsul, b.nomad.Address: &toNomad} {
+			n, err := p.connections(server)
+			if err != nil {
+				return err
+			}
+			*open = append(*open, n)
+		}
 	}
 	took := time.Since(began)
 	after, err := p.cpu()
@@ -159,12 +170,7 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 	size.ConsulRequests = round(float64(b.consul.count()-consul) / took.Seconds())
 	size.NomadRequests = round(float64(b.nomad.count()-nomad) / took.Seconds())
 	size.ConsulHeld, size.NomadHeld = b.consul.holds(), b.nomad.holds()
-	if size.ConsulConnections, err = p.connections(b.consul.Address); err != nil {
-		return err
-	}
-	if size.NomadConnections, err = p.connections(b.nomad.Address); err != nil {
-		return err
-	}
+	size.ConsulConnections, size.NomadConnections = median(toConsul), median(toNomad)
 	size.Memory, size.MemoryPeak, err = p.memory()
 	size.Memory, size.MemoryPeak = round(size.Memory), round(size.MemoryPeak)
 	return err
@@ -213,4 +219,10 @@ func (b *Bench) succeeds(ctx context.Context, took *float64, end func(context.Co
 		err = b.undo(ctx)
 	}
 	return next, err
+}
+
+// median is what half of some numbers are at most.
+func median(n []int) int {
+	slices.Sort(n)
+	return n[len(n)/2]
 }

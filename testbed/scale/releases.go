@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	consulapi "github.com/hashicorp/consul/api"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -13,7 +14,8 @@ import (
 )
 
 // releases has n real services, beside all that idle, released at once: each
-// from its decision to the route at its caller, against the floor meanwhile.
+// from its decision to the route at its caller, against as many bare
+// compare-and-sets at once, and against one at a time meanwhile.
 func (b *Bench) releases(ctx context.Context, n int) (_ *Releases, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 4*patience)
 	defer cancel()
@@ -88,7 +90,7 @@ func (b *Bench) releases(ctx context.Context, n int) (_ *Releases, err error) {
 	case bare != nil:
 		return nil, bare
 	}
-	var cutover []float64
+	var cutover, written []float64
 	for i, v := range services {
 		d, err := b.site.AwaitEnd(ctx, v.Name, v.Version)
 		if err != nil {
@@ -99,18 +101,64 @@ func (b *Bench) releases(ctx context.Context, n int) (_ *Releases, err error) {
 			return nil, err
 		}
 		cutover = append(cutover, ms(at.Sub(d.Cutover.Decided)))
+		written = append(written, ms(d.Cutover.Written.Sub(d.Cutover.Decided)))
 	}
 	after, err := p.cpu()
 	if err != nil {
 		return nil, err
 	}
-	r.Cutover, r.Floor = figure(cutover), figure(floor)
+	r.Cutover, r.Written, r.One = figure(cutover), figure(written), figure(floor)
 	r.All = ms(took)
 	r.CPU = round(100 * float64(after-before) / float64(took))
 	r.ConsulRequests = round(float64(b.consul.count()-consul) / took.Seconds())
 	_, r.MemoryPeak, err = p.memory()
 	r.MemoryPeak = round(r.MemoryPeak)
+	if err != nil {
+		return nil, err
+	}
+	b.say("the routers of %d services are written at once, without an agent", n)
+	if err := b.end(ctx, a); err != nil {
+		return nil, err
+	}
+	r.Floor, err = b.writtenAtOnce(ctx, services, callers)
 	return r, err
+}
+
+// writtenAtOnce writes all services' routers at the same moment, a few times:
+// each until its caller has the route.
+func (b *Bench) writtenAtOnce(ctx context.Context, services []world.Service, callers []*world.Traffic) (Figure, error) {
+	const times = 4
+	client := b.world.ConsulClient().ConfigEntries()
+	took := make([]float64, times*len(services))
+	for round := range times {
+		routers := make([]*consulapi.ServiceRouterConfigEntry, len(services))
+		for i, v := range services {
+			e, _, err := client.Get(consulapi.ServiceRouter, v.Name, (&consulapi.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+			if err != nil {
+				return Figure{}, err
+			}
+			routers[i] = e.(*consulapi.ServiceRouterConfigEntry)
+		}
+		g, ctx := errgroup.WithContext(ctx)
+		for i, router := range routers {
+			g.Go(func() error {
+				all := router.Routes[len(router.Routes)-1].Destination
+				all.ServiceSubset = string(deployment.Colour(all.ServiceSubset).Other())
+				began := time.Now()
+				ok, _, err := client.CAS(router, router.ModifyIndex, (&consulapi.WriteOptions{}).WithContext(ctx))
+				if err != nil || !ok {
+					return fmt.Errorf("floor: compare-and-set of the router of %s: %t, %w", router.Name, ok, err)
+				}
+				at, err := callers[i].Arrival(ctx, all.ServiceSubset, began)
+				took[round*len(services)+i] = ms(at.Sub(began))
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return Figure{}, err
+		}
+	}
+	return figure(took), nil
 }
 
 // releaseAll writes all policies, and waits until all releases have ended well.

@@ -62,8 +62,10 @@ type Releases struct {
 	Services       int     `json:"services"`
 	Policies       int     `json:"policies"`
 	All            float64 `json:"all_ended_ms"`
-	Cutover        Figure  `json:"cutover"` // decision to the route at the data plane
-	Floor          Figure  `json:"floor"`
+	Cutover        Figure  `json:"cutover"`         // decision to the route at the data plane
+	Written        Figure  `json:"written"`         // decision to Consul's answer, a part of it
+	Floor          Figure  `json:"floor"`           // as many bare writes at once, nothing else
+	One            Figure  `json:"floor_meanwhile"` // one bare write at a time, during the releases
 	CPU            float64 `json:"cpu_percent_of_a_core"`
 	ConsulRequests float64 `json:"consul_requests_a_second"`
 	MemoryPeak     float64 `json:"memory_peak_mb"`
@@ -155,8 +157,8 @@ func (r Report) Print(out io.Writer) {
 	line("consul kv put to the route at the data plane, ms", func(s Size) string { return both(s.Cutover) })
 	line("  its floor: one compare-and-set", func(s Size) string { return both(s.CutoverFloor) })
 	if x := r.Releases; x != nil {
-		fmt.Fprintf(out, "\n%d releases at once among %d policies, all ended after %.0f s: decision to route %s ms, floor %s ms, %.0f %% of a core, %.0f Consul requests a second, at most %.0f MB\n",
-			x.Services, x.Policies, x.All/1000, both(x.Cutover), both(x.Floor), x.CPU, x.ConsulRequests, x.MemoryPeak)
+		fmt.Fprintf(out, "\n%d releases at once among %d policies, all ended after %.0f s: decision to route %s ms, of which to Consul's answer %s ms; its floor, as many compare-and-sets at once, %s ms, and one of them during the releases %s ms; %.0f %% of a core, %.0f Consul requests a second, at most %.0f MB\n",
+			x.Services, x.Policies, x.All/1000, both(x.Cutover), both(x.Written), both(x.Floor), both(x.One), x.CPU, x.ConsulRequests, x.MemoryPeak)
 	}
 	fmt.Fprintln(out)
 	for _, g := range r.Goals {

@@ -35,7 +35,7 @@ func TestIdleServicesCostNothing(t *testing.T) {
 	if many.MemoryIdle == 0 || many.MemoryIdle > 100 || many.CPU > 20 {
 		t.Errorf("200 idle services take %.0f MB and %.1f %% of a core", many.MemoryIdle, many.CPU)
 	}
-	for _, f := range []Figure{many.Command, many.PolicyEdit, many.RouterEdit, many.JobDrift, many.Cutover, r.Releases.Cutover, r.Releases.Floor} {
+	for _, f := range []Figure{many.Command, many.PolicyEdit, many.RouterEdit, many.JobDrift, many.Cutover, r.Releases.Cutover, r.Releases.Floor, r.Releases.One} {
 		if f.Samples == 0 || f.P50 <= 0 {
 			t.Errorf("not measured: %+v", f)
 		}

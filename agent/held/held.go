@@ -1,0 +1,36 @@
+// Package held bounds how many blocking queries an agent holds open at a
+// server. Consul and Nomad close a client's connections beyond
+// limits.http_max_conns_per_client, 200 and 100 unless an operator says
+// otherwise, whatever they are for: without a bound, the releases in flight
+// would take an agent's other requests along, the renewal of its lease too.
+package held
+
+import (
+	"net/http"
+	"time"
+)
+
+// Bound has no more than most connections of a transport at a time to each
+// server; a request beyond waits for one. After many at once they are kept for
+// half a minute: a server may take one that was closed for open for a while yet.
+func Bound(t *http.Transport, most int) {
+	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = most, most
+	t.IdleConnTimeout = 30 * time.Second
+}
+
+// Queries are those that may be held at a time. It is safe for concurrent use.
+type Queries struct{ places chan struct{} }
+
+// Most is a bound of n.
+func Most(n int) Queries { return Queries{make(chan struct{}, n)} }
+
+// Take has one more held until give is called. Where there are too many, ok is
+// false and give does nothing: ask without holding, and again in a while.
+func (q Queries) Take() (give func(), ok bool) {
+	select {
+	case q.places <- struct{}{}:
+		return func() { <-q.places }, true
+	default:
+		return func() {}, false
+	}
+}
