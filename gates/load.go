@@ -2,12 +2,11 @@ package gates
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,15 +137,19 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 		return Finding{}, err
 	}
 	target.Say(fmt.Sprintf("%d requests a second for %s against %d instances", g.Rate, g.Duration, len(targets)/len(g.Paths)))
+	client := &http.Transport{ // without a proxy of the agent's environment
+		DialContext: (&net.Dialer{}).DialContext, TLSClientConfig: secure, MaxIdleConnsPerHost: maxLoadBusy,
+	}
+	defer client.CloseIdleConnections() // which the candidate would keep for as long as it runs
 	aim := vegeta.NewStaticTargeter(targets...)
 	if g.Ramp > 0 {
 		start := max(1, g.Rate/10) // its pacer is slow to leave a lower one
 		slope := float64(g.Rate-start) / g.Ramp.Seconds()
-		if _, err := g.attack(ctx, secure, aim, vegeta.LinearPacer{StartAt: vegeta.Rate{Freq: start, Per: time.Second}, Slope: slope}, g.Ramp); err != nil {
+		if _, err := g.attack(ctx, client, aim, vegeta.LinearPacer{StartAt: vegeta.Rate{Freq: start, Per: time.Second}, Slope: slope}, g.Ramp); err != nil {
 			return Finding{}, err
 		}
 	}
-	seen, err := g.attack(ctx, secure, aim, vegeta.Rate{Freq: g.Rate, Per: time.Second}, g.Duration)
+	seen, err := g.attack(ctx, client, aim, vegeta.Rate{Freq: g.Rate, Per: time.Second}, g.Duration)
 	if err != nil {
 		return Finding{}, err
 	}
@@ -203,11 +206,10 @@ type seen struct {
 }
 
 // attack sends requests for a while and adds up the answers. It keeps none.
-func (g Load) attack(ctx context.Context, secure *tls.Config, aim vegeta.Targeter, pace vegeta.Pacer, lasts time.Duration) (*seen, error) {
+func (g Load) attack(ctx context.Context, client *http.Transport, aim vegeta.Targeter, pace vegeta.Pacer, lasts time.Duration) (*seen, error) {
 	attacker := vegeta.NewAttacker(
+		vegeta.Client(&http.Client{Transport: client}), // first: the others set what it has
 		vegeta.Timeout(g.Answer), vegeta.Redirects(vegeta.NoFollow), vegeta.MaxBody(0), vegeta.MaxWorkers(maxLoadBusy),
-		vegeta.Proxy(func(*http.Request) (*url.URL, error) { return nil, nil }), // none of the agent's environment
-		vegeta.TLSConfig(secure),
 	)
 	stopped := context.AfterFunc(ctx, func() { attacker.Stop() })
 	defer stopped()

@@ -3,7 +3,9 @@ package gates_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -143,6 +145,32 @@ func TestLoadEndsWithItsLook(t *testing.T) {
 		cancel()
 		if took := time.Since(began); err == nil || f.Verdict != gates.Hold || took > 30*time.Second {
 			t.Errorf("%+v, %v after %s", f, err, took)
+		}
+	}
+}
+
+// A load closes its connections: each release would otherwise leave the agent with
+// some thousands, which a candidate that passes keeps for as long as it runs.
+func TestLoadLeavesNoConnections(t *testing.T) {
+	var held, were atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			held.Add(1)
+			were.Add(1)
+		case http.StateClosed:
+			held.Add(-1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	if f := loaded(t, green(instanceAt(t, server.Listener.Addr().String())), "rate = 50\nramp = \"1s\""); f.Verdict != gates.Pass || were.Load() == 0 {
+		t.Fatalf("%s: %s", f.Verdict, f.Reason)
+	}
+	for deadline := time.Now().Add(10 * time.Second); held.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d connections are still open", held.Load(), were.Load())
 		}
 	}
 }
