@@ -156,6 +156,29 @@ func TestHTTPJSONTrigger(t *testing.T) {
 	}.put(t)
 }
 
+// A figure of the business is held against what it was before the cutover, which nobody
+// who knows only the present can be asked about afterwards: it may neither grow to three
+// times that, nor halve.
+func TestHTTPJSONTriggerByRatio(t *testing.T) {
+	for way, bad := range map[string]float64{"-less": 24, "-more": 151} {
+		t.Run(way, func(t *testing.T) {
+			url, set := business(t)
+			query := fmt.Sprintf("url = \"%s/of/{colour}\"\ninterval = \"200ms\"\nratio = 3\nbelow_ratio = 0.5\n", url)
+			const expected = ", and at least 25 and at most 150 is expected; before the cutover it was 50"
+			trial{
+				kind: "http-json", way: way,
+				good: query + "path = \"orders.per_minute\"", goodSays: "orders.per_minute is 50" + expected,
+				blind: query + "path = \"orders.per_hour\"", blindSays: "what it was before the cutover is not known: nobody asked before it, or there was no answer",
+				bad: query + "path = \"orders.per_minute\"", badSays: fmt.Sprintf("orders.per_minute is %v%s", bad, expected),
+				harm: func(_ *stage, c *traffic) {
+					c.answers("4.0.0", 50)
+					set(bad)
+				},
+			}.put(t)
+		})
+	}
+}
+
 func TestPrometheusTrigger(t *testing.T) {
 	const failed = `sum(rate(http_requests_total{service=\"{service}\",colour=\"{colour}\",code=\"500\"}[4s])) / sum(rate(http_requests_total{service=\"{service}\",colour=\"{colour}\"}[4s]))`
 	trial{

@@ -109,8 +109,18 @@ func TestHTTPJSONInSequence(t *testing.T) {
 	v := world.Service{Name: "json-seq", Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls(v.Name, world.TrafficOptions{Rate: 50})
-	v.Version, v.HealthyFor, v.Watch, v.KeepFailed = "2.0.0", 20*time.Second, 6*time.Second, time.Hour
-	v.Triggers = fmt.Sprintf("trigger \"http-json\" \"orders\" {\nurl = \"%s/of/{version}\"\npath = \"orders\"\nworse = \"lower\"\ninterval = \"200ms\"\n}", server.URL)
+	declared := fmt.Sprintf("trigger \"http-json\" \"orders\" {\nurl = \"%s/of/{version}\"\npath = \"orders\"\nworse = \"lower\"\ninterval = \"200ms\"\n}", server.URL)
+
+	// Too little was heard before the cutover to know what is usual.
+	v.Version, v.Watch, v.KeepFailed = "1.5.0", time.Second, time.Hour
+	v.Triggers = strings.Replace(declared, "200ms", "30s", 1)
+	s.write(v)
+	held := s.watchHeld(v, "trigger orders has not seen enough", "figures are known from before the cutover, and 50 are needed")
+	c.serves(held.Deployment.To)
+	s.teal(0, "resume", v.Name)
+	s.ends(v.Name, v.Version, deployment.Succeeded)
+
+	v.Version, v.HealthyFor, v.Watch, v.Triggers = "2.0.0", 20*time.Second, 6*time.Second, declared
 	s.write(v)
 	s.judged(s.ends(v.Name, v.Version, deployment.Succeeded), "orders", "figures were lower than")
 	c.answers(v.Version, 50)

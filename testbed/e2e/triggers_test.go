@@ -22,6 +22,7 @@ import (
 // which the trigger cannot tell, and one that is bad.
 type trial struct {
 	kind      string
+	way       string // of judging, where a kind has several trials
 	good      string // trigger block's body
 	goodSays  string
 	blind     string
@@ -38,7 +39,7 @@ type trial struct {
 // put runs the trial. What cannot be judged holds at the end of the watch, keeps
 // its traffic, and goes on when a person says so, or when it can be judged.
 func (tr trial) put(t *testing.T) {
-	name := "t-" + tr.kind
+	name := "t-" + tr.kind + tr.way
 	s := open(t, name)
 	more := ""
 	if tr.begin != nil {

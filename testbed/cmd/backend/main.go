@@ -1,6 +1,6 @@
 // Command backend is an instance that speaks what the example app does not: gRPC
 // with the standard health service, and TLS that wants to see a certificate of
-// whoever asks. End-to-end tests put gates to it.
+// whoever asks. End-to-end tests put gates and triggers to it.
 //
 // Settings come from the environment, as Nomad gives them:
 //
@@ -18,7 +18,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -63,8 +62,7 @@ func run(ctx context.Context) error {
 		go func() { served <- server.Serve(listener) }()
 	case "http":
 		server := &http.Server{
-			ReadHeaderTimeout: 10 * time.Second, TLSConfig: config,
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "well\n") }),
+			ReadHeaderTimeout: 10 * time.Second, TLSConfig: config, Handler: &counted{},
 		}
 		end = func() { _ = server.Close() } // ends with the process
 		go func() {
