@@ -44,6 +44,7 @@ func decodeExec(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Decode(body)
 	switch {
 	case !d.Has("command"):
+	case g.Command == nil: // no list, which was reported
 	case len(g.Command) == 0:
 		d.Errorf("command", "No command", `The command is empty; write command = ["/usr/local/bin/smoke", "--quick"].`)
 	case !filepath.IsAbs(g.Command[0]):

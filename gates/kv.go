@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 // KV is the gate of kind "kv": another system, or a person, says yes or no in a
@@ -32,9 +33,8 @@ func decodeKV(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics) {
 	d.Decode(body)
 	if strings.HasPrefix(g.Key, "/") || strings.HasSuffix(g.Key, "/") {
 		d.Errorf("key", "Not a key", "%q begins or ends with a slash, which no key of Consul's does; write \"verdicts/{service}/{hash}\".", g.Key)
-	} else if name := unknownPlaceholder(strings.ReplaceAll(g.Key, placeholderHash, "x")); name != "" {
-		d.Errorf("key", "Unknown placeholder", "%s is no placeholder; known are %s, %s.", name, strings.Join(placeholders, ", "), placeholderHash)
 	}
+	measure.NoStray(d, "key", g.Key, placeholderHash)
 	return g, d.Diagnostics()
 }
 

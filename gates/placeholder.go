@@ -1,23 +1,20 @@
 package gates
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
+
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
-// Placeholders stand for what is only known at the time of a look. They are
-// written {colour}, {version} and {service}, without the dollar sign, which is
-// HCL's own and is evaluated when the policy loads. In the steps of an http
-// gate {saved.name} stands for what an earlier step has saved under that name.
-var placeholders = []string{"{colour}", "{version}", "{service}"}
-
-var (
-	placeholder     = regexp.MustCompile(`\{(?:colour|version|service|saved\.[A-Za-z_][A-Za-z0-9_]*)\}`)
-	placeholderLike = regexp.MustCompile(`\{(?:[A-Za-z_][A-Za-z0-9_.]*)?\}`)
-)
+// placeholder stands for what is only known at the time of a look. They are those of
+// measure.Placeholders, without the dollar sign, which is HCL's own and is evaluated
+// when the policy loads. In the steps of an http gate {saved.name} stands for what an
+// earlier step has saved under that name.
+var placeholder = regexp.MustCompile(`\{(?:colour|version|service|saved\.[A-Za-z_][A-Za-z0-9_]*)\}`)
 
 // savedPrefix begins the placeholder of a saved value.
 const savedPrefix = "{saved."
@@ -83,26 +80,17 @@ func (e expander) expand(s string, escape func(string) string) (string, error) {
 	return s, nil
 }
 
-// unknownPlaceholder finds what looks like a placeholder and is none. Only
-// URLs are searched, where braces have no other meaning. Saved are the names of
-// what has been saved by then.
-func unknownPlaceholder(s string, saved ...string) string {
-	for _, found := range placeholderLike.FindAllString(s, -1) {
-		name, isSaved := savedName(found)
-		if !slices.Contains(placeholders, found) && !(isSaved && slices.Contains(saved, name)) {
-			return found
-		}
-	}
-	return ""
-}
-
 // parsable tries a URL whose placeholders are not known yet.
 func parsable(raw string, saved ...string) error {
-	if name := unknownPlaceholder(raw, saved...); name != "" {
-		if _, ok := savedName(name); ok {
-			return fmt.Errorf("%s stands for nothing that an earlier step has saved", name)
+	known := make([]string, len(saved))
+	for i, name := range saved {
+		known[i] = savedPrefix + name + "}"
+	}
+	if found := measure.Stray(raw, known...); found != "" {
+		if _, ok := savedName(found); ok {
+			return fmt.Errorf("%s stands for nothing that an earlier step has saved", found)
 		}
-		return fmt.Errorf("%s is no placeholder; known are %s", name, strings.Join(placeholders, ", "))
+		return errors.New(strings.TrimSuffix(measure.NoPlaceholder(found), "."))
 	}
 	if _, err := url.Parse(sample(raw)); err != nil {
 		if e, ok := err.(*url.Error); ok {

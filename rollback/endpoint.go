@@ -75,6 +75,7 @@ func (e *Endpoint) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		if strings.ContainsAny(name, notInNames) {
 			d.Errorf("where", "Not a label's name", "%q is not the name of a label.", name)
 		}
+		measure.NoStray(d, "where", e.Where[name])
 	}
 	if len(e.Callers) == 0 {
 		return

@@ -89,8 +89,15 @@ func TestFiguresBelowRatio(t *testing.T) {
 	newAsked(t, "prometheus", body).hears(with(1e9, 100)).want(fine, "")
 	// Of several the least counts: what was small before is no loss.
 	newAsked(t, "prometheus", body).hears(with(6, 10, 100, math.NaN())).want(fine, "at least 5")
-	for _, before := range [][]float64{nil, {0}, {-1}, {0, 7}, {math.NaN()}} {
-		newAsked(t, "prometheus", body).hears(with(0, before...)).want(unknown, "before the cutover there was nothing that could be compared with")
+	for words, all := range map[string][][]float64{
+		"no figure was answered":                         {nil, {math.NaN()}},
+		"it was 0, of which no multiple is a limit":      {{0}},
+		"it was -1, of which no multiple is a limit":     {{-1}},
+		"it was 0 to 7, of which no multiple is a limit": {{0, 7}},
+	} {
+		for _, before := range all {
+			newAsked(t, "prometheus", body).hears(with(0, before...)).want(unknown, "before the cutover there was nothing that could be compared with: "+words)
+		}
 	}
 	both := newAsked(t, "prometheus", body+"\nratio = 2")
 	both.hears(with(49, 100)).want(bad, "before the cutover it was 100")

@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/measure"
 )
 
 // KV is the trigger of kind "kv": another system says in a key of Consul that the
@@ -30,6 +31,8 @@ func decodeKV(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostics) {
 	case k.Key == "":
 	case strings.HasPrefix(k.Key, "/") || strings.HasSuffix(k.Key, "/"):
 		d.Errorf("key", "Not a key", "%q begins or ends with a slash, which no key of Consul's does; write \"verdicts/{service}/{version}\".", k.Key)
+	case measure.Stray(k.Key) != "":
+		measure.NoStray(d, "key", k.Key)
 	case !strings.Contains(k.Key, "{version}"):
 		d.Errorf("key", "Key of every version", "key is %q, and a word about this version would judge the next one too; name the version in it, as in \"verdicts/{service}/{version}\".", k.Key)
 	}

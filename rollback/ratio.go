@@ -62,8 +62,10 @@ func (j *ratioJudge) judge(a Answer) Judgement {
 		return j.unheld(Judgement{Verdict: Fine, Reason: noPrevious})
 	case a.BeforeErr != nil:
 		return j.unheld(Judgement{Reason: fmt.Sprintf("what it was before the cutover is not known: %s", a.BeforeErr)})
-	case !ok || j.Ratio > 0 && greatest <= 0 || j.BelowRatio > 0 && least <= 0:
-		return j.unheld(Judgement{Reason: "before the cutover there was nothing that could be compared with"})
+	case !ok:
+		return j.unheld(Judgement{Reason: "before the cutover there was nothing that could be compared with: no figure was answered"})
+	case j.Ratio > 0 && greatest <= 0 || j.BelowRatio > 0 && least <= 0:
+		return j.unheld(Judgement{Reason: fmt.Sprintf("before the cutover there was nothing that could be compared with: it was %s, of which no multiple is a limit; above and below need none", spanned(least, greatest))})
 	}
 	was := short(greatest)
 	if j.BelowRatio > 0 {
@@ -72,9 +74,7 @@ func (j *ratioJudge) judge(a Answer) Judgement {
 	}
 	if j.Ratio > 0 {
 		limits.Above, limits.HasAbove = j.Ratio*greatest, true
-		if greatest != least {
-			was = fmt.Sprintf("%s to %s", short(least), short(greatest))
-		}
+		was = spanned(least, greatest)
 	}
 	return j.within(a, limits, "; before the cutover it was "+was)
 }
@@ -83,6 +83,14 @@ func (j *ratioJudge) judge(a Answer) Judgement {
 func (j *ratioJudge) unheld(out Judgement) Judgement {
 	j.since, j.beyond = time.Time{}, 0
 	return out
+}
+
+// spanned tells the least and the greatest number.
+func spanned(least, greatest float64) string {
+	if least == greatest {
+		return short(least)
+	}
+	return fmt.Sprintf("%s to %s", short(least), short(greatest))
 }
 
 // ends are the least and the greatest number; false if there is none.

@@ -49,6 +49,12 @@ func decodeVolume(body hcl.Body, eval *hcl.EvalContext) (Trigger, hcl.Diagnostic
 		if d.Has("below") && d.Has("above") && v.Below >= v.Above {
 			d.Errorf("above", "Contradictory limits", "Fewer than %v (below) is bad, and more than %v (above) is: nothing is left that is good.", v.Below, v.Above)
 		}
+		switch {
+		case d.Has("below") && v.Below == 0:
+			d.Errorf("below", "Limit that cannot be passed", "No fewer than none can come; below must be more than 0, or be left out.")
+		case d.Has("above") && v.Above == 0:
+			d.Errorf("above", "Limit that cannot be kept", "A single request would be too many; above must be more than 0, or be left out.")
+		}
 		for _, other := range []string{"below_ratio", "above_ratio"} {
 			if d.Has(other) {
 				d.Errorf(other, "Two ways to judge", "%s is no part of judging by requests a second (below, above). For two ways declare two triggers.", other)

@@ -31,6 +31,8 @@ func (q *Document) Declare(d *hclbody.Decoder) {
 // Validate reports values that are of the right type and cannot work.
 func (q *Document) Validate(d *hclbody.Decoder) {
 	q.Access.validate(d, q.URL)
+	NoStray(d, "url", q.URL)
+	NoStray(d, "path", q.Path)
 	if q.Path != "" && slices.Contains(strings.Split(q.Path, "."), "") {
 		d.Errorf("path", "Invalid JSON path", "%q has an empty part; write keys and indices with dots between, and * for all of them, as in \"data.result.*.value.1\".", q.Path)
 	}

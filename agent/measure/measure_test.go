@@ -161,7 +161,11 @@ func TestMistakes(t *testing.T) {
 		{"prometheus", "url = \"p:9090\"\nquery = \"up\"\n" + limit, "An absolute http or https URL is required"},
 		{"prometheus", "url = \"http://u:p@p\"\nquery = \"up\"\n" + limit, "put them into a file, and name it in header_files"},
 		{"prometheus", "url = \"http://p/#x\"\nquery = \"up\"\n" + limit, "a fragment, which is never sent"},
+		{"prometheus", "url = \"http://p/graph?g0.expr=up\"\nquery = \"up\"\n" + limit, "url holds a query; it is the server's address"},
 		{"prometheus", "url = \"http://p\"\nquery = \" \"\n" + limit, "nothing but blanks"},
+		{"prometheus", "url = \"http://p\"\nquery = \"up{colour=\\\"{color}\\\"}\"\n" + limit, "{color} is no placeholder; known are {colour}, {version}, {service}."},
+		{"document", "url = \"http://x/{hash}\"\npath = \"a\"\n" + limit, "{hash} is no placeholder"},
+		{"document", "url = \"http://x\"\npath = \"by.{Version}\"\n" + limit, "{Version} is no placeholder"},
 		{"prometheus", p + limit + "step = \"1s\"\n", "give range too, or neither"},
 		{"prometheus", p + limit + "range = \"1s\"\nstep = \"2s\"\n", "The step of 2s does not fit into the range of 1s."},
 		{"prometheus", p + limit + "range = \"1h\"\nstep = \"1s\"\n", "has more than 1000 points; take longer steps"},
@@ -188,6 +192,22 @@ func TestMistakes(t *testing.T) {
 	q, diags := decoded(t, "prometheus", p+limit+"range = \"1h\"\n")
 	if diags.HasErrors() || q.(Prometheus).Step != time.Minute {
 		t.Errorf("%+v, %v: want 60 steps", q, diags)
+	}
+}
+
+// Braces mean other things too, and in those nothing is looked for.
+func TestStray(t *testing.T) {
+	for text, want := range map[string]string{
+		`up{colour="{colour}",version="{version}",service="{service}"}`: "",
+		`up{}`:                            "",
+		`{__name__=~"up|down"}`:           "",
+		`up{path=~"/[a-z]{2,3}/\\p{L}+"}`: "",
+		`up{colour="{colours}"}`:          "{colours}",
+		`x/{saved.token}/{hash}`:          "{hash}",
+	} {
+		if got := Stray(text, "{saved.token}"); got != want {
+			t.Errorf("%s: found %q, want %q", text, got, want)
+		}
 	}
 }
 

@@ -34,6 +34,10 @@ const maxPoints = 1000
 // Validate reports values that are of the right type and cannot work.
 func (p *Prometheus) Validate(d *hclbody.Decoder) {
 	p.Access.validate(d, p.URL)
+	if strings.Contains(p.URL, "?") {
+		d.Errorf("url", "Wrong URL", "url holds a query; it is the server's address, and what it is asked stands in query.")
+	}
+	NoStray(d, "query", p.Query)
 	if strings.TrimSpace(p.Query) == "" && p.Query != "" {
 		d.Errorf("query", "Empty query", "There is nothing but blanks in the query.")
 	}
