@@ -3,6 +3,7 @@ package gates
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -59,7 +60,30 @@ func decodeDepends(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics)
 	if err != nil && strings.ContainsAny(g.Version, operators) {
 		d.Errorf("version", "Wrong version constraint", "%q is no constraint; write an exact version, \"2.1.0\", or constraints, \">= 2.1, < 3\", with the operators =, !=, >, >=, <, <= and ~>.", g.Version)
 	}
+	if g.allowed != nil && !satisfiable(g.allowed, g.Version) {
+		d.Errorf("version", "Contradictory constraints", "No version is %q: the constraints rule each other out.", g.Version)
+	}
 	return g, d.Diagnostics()
+}
+
+// satisfiable says whether any version is within constraints: if one is, then so is
+// the least of all, one of those that they name, or the next after one of these. Of
+// pre-releases, which have an order of their own, it is not known.
+func satisfiable(all goversion.Constraints, text string) bool {
+	if strings.Contains(text, "-") {
+		return true
+	}
+	tries := []string{"0"}
+	for _, named := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(operators+" ", r) }) {
+		tries = append(tries, named)
+		if v, err := goversion.NewVersion(named); err == nil {
+			tries = append(tries, strings.Trim(strings.ReplaceAll(fmt.Sprint(v.Segments()), " ", "."), "[]")+".1")
+		}
+	}
+	return slices.ContainsFunc(tries, func(try string) bool {
+		v, err := goversion.NewVersion(try)
+		return err == nil && all.Check(v)
+	})
 }
 
 // Check implements Gate.

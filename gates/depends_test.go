@@ -3,6 +3,7 @@ package gates_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -90,15 +91,23 @@ func TestDepends(t *testing.T) {
 
 func TestMistakesInADepends(t *testing.T) {
 	for body, want := range map[string]string{
-		``:                                       `"service" is required`,
-		`service = "a/b"`:                        "cannot be the name of a Consul service",
-		"service = \"a\"\nversion = \"\"":        "must not be empty",
-		"service = \"a\"\nversion = \">> 2\"":    "is no constraint",
-		"service = \"a\"\nversion = \">= 2, x\"": "is no constraint",
+		``:                                             `"service" is required`,
+		`service = "a/b"`:                              "cannot be the name of a Consul service",
+		"service = \"a\"\nversion = \"\"":              "must not be empty",
+		"service = \"a\"\nversion = \">> 2\"":          "is no constraint",
+		"service = \"a\"\nversion = \">= 2, x\"":       "is no constraint",
+		"service = \"a\"\nversion = \"> 3, < 2\"":      `No version is "> 3, < 2": the constraints rule each other out.`,
+		"service = \"a\"\nversion = \"~> 2.1, < 2.1\"": "rule each other out",
+		"service = \"a\"\nversion = \"2.1, != 2.1\"":   "rule each other out",
 	} {
 		_, diags := decode(t, "gate \"depends\" \"n\" {\n"+body+"\n}")
 		if !said(diags, want) {
 			t.Errorf("%s\nsaid %s\nwant %s", body, diags.Error(), want)
+		}
+	}
+	for _, version := range []string{"2.1", "main-3f2a", ">= 2.1, < 3", "> 2, < 2.0.1", "~> 2.1, != 2.1", "< 1", "!= 0", "> 3.0.0-alpha, < 3.0.0-beta"} {
+		if _, diags := decode(t, fmt.Sprintf("gate \"depends\" \"n\" {\nservice = \"a\"\nversion = %q\n}", version)); diags.HasErrors() {
+			t.Errorf("%s: %s", version, diags.Error())
 		}
 	}
 }

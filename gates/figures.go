@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/hcl/v2"
@@ -54,6 +55,19 @@ func decodeLimits(d *hclbody.Decoder, body hcl.Body) (l measure.Limits) {
 // filling is what placeholders in a query stand for.
 func filling(t Target) measure.Filling {
 	return measure.Filling{"service": t.Service, "colour": string(t.Colour), "version": t.Version}
+}
+
+// Aimed says whether the question names the candidate, by its colour or its version.
+// Before the cutover an answer that does not may be about the colour that serves.
+func (f Figures) Aimed() bool {
+	text := ""
+	switch q := f.Query.(type) {
+	case measure.Prometheus:
+		text = q.Query
+	case measure.Document:
+		text = q.URL + q.Path
+	}
+	return strings.Contains(text, "{colour}") || strings.Contains(text, "{version}")
 }
 
 // Check implements Gate.

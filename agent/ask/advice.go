@@ -21,3 +21,13 @@ func Advice(err error, who string, t *measure.TLS) string {
 	}
 	return s.Advice(err)
 }
+
+// ofService is which argument of a query mends an error of the service that was asked;
+// empty where it is about something else than TLS.
+func ofService(err error) string {
+	if strings.Contains(err.Error(), "remote error: tls: ") {
+		return "perhaps it wants to see a certificate of whoever asks, and none can be shown to it from here"
+	}
+	s := &trust.Settings{Server: "the server", CA: "ca_file", ServerName: "the host in url", Address: "url"}
+	return s.Advice(err)
+}

@@ -43,7 +43,11 @@ func Query(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value,
 		err = fmt.Errorf("nobody knows how to ask a %T", q)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", q.Target(), plain(ctx, err))
+		err = plain(ctx, err)
+		if advice := ofService(err); advice != "" {
+			err = fmt.Errorf("%w (%s)", err, advice)
+		}
+		return nil, fmt.Errorf("%s: %w", q.Target(), err)
 	}
 	return values, nil
 }
@@ -184,9 +188,21 @@ func get(ctx context.Context, at string, a measure.Access, accept string) ([]byt
 	}
 	defer resp.Body.Close() //nolint:errcheck // read side
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %d, expected 200", resp.StatusCode)
+		return nil, Unexpected(resp)
 	}
 	return io.ReadAll(resp.Body)
+}
+
+// Unexpected is the error of an answer whose status is not 200.
+func Unexpected(resp *http.Response) error {
+	err := fmt.Errorf("answered %d, expected 200", resp.StatusCode)
+	if resp.StatusCode == http.StatusBadRequest {
+		const spoken = "Client sent an HTTP request to an HTTPS server" // in the words of Go's servers
+		if body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)); strings.Contains(string(body), spoken) {
+			err = fmt.Errorf("%w: %s", err, spoken)
+		}
+	}
+	return err
 }
 
 func document(ctx context.Context, q measure.Document) ([]measure.Value, error) {

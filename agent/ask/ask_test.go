@@ -2,8 +2,11 @@ package ask
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -186,9 +189,27 @@ func TestCertificates(t *testing.T) {
 		_, err := Query(t.Context(), measure.Document{URL: s.URL, Path: "n", Access: a}, time.Time{})
 		return err
 	}
-	refused(t, "unknown", ask(measure.Access{}), "certificate")
+	refused(t, "unknown", ask(measure.Access{}), "signed by unknown authority (the server's certificate is signed by nobody who is trusted here: ca_file says whom to trust)")
 	refused(t, "no certificate", ask(measure.Access{TLS: measure.TLS{CAFile: nothing}}), "ca_file: there is no certificate in "+nothing)
 	refused(t, "no file", ask(measure.Access{TLS: measure.TLS{CAFile: ca + "x"}}), "ca_file: open")
+	elsewhere := strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
+	_, err := Query(t.Context(), measure.Prometheus{URL: elsewhere, Query: "up", Access: measure.Access{TLS: measure.TLS{CAFile: ca}}}, time.Time{})
+	refused(t, "another name's", err, "the host in url must be a name that stands in it")
+	spoken := service(t, said(`{"n": 7}`))
+	for at, words := range map[string]string{
+		strings.Replace(spoken.URL, "http:", "https:", 1): "url must name the port where it does, or begin with http://",
+		strings.Replace(s.URL, "https:", "http:", 1):      "(the server speaks TLS at this address: url must begin with https://)",
+	} {
+		_, err := Query(t.Context(), measure.Document{URL: at, Path: "n"}, time.Time{})
+		refused(t, at, err, words)
+	}
+	shy := httptest.NewUnstartedServer(said(`{"n": 7}`))
+	shy.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	shy.Config.ErrorLog = log.New(io.Discard, "", 0)
+	shy.StartTLS()
+	t.Cleanup(shy.Close)
+	_, err = Query(t.Context(), measure.Document{URL: shy.URL, Path: "n", Access: measure.Access{TLS: measure.TLS{InsecureSkipVerify: true}}}, time.Time{})
+	refused(t, "wants to see one", err, "perhaps it wants to see a certificate of whoever asks")
 	if err := ask(measure.Access{TLS: measure.TLS{CAFile: ca}}); err != nil {
 		t.Errorf("with its certificate: %v", err)
 	}

@@ -205,6 +205,48 @@ func TestPlanTellsOfTriggersThatCannotFire(t *testing.T) {
 	})
 }
 
+// A gate whose question names nobody is told of what serves, which a plan says; before
+// the first release there is nobody else.
+func TestPlanTellsOfGatesThatAskOfAnybody(t *testing.T) {
+	const gates = `auto = false
+gate "prometheus" "of-anybody" {
+  url   = "http://p"
+  query = "rate(failed[1m])"
+  above = 1
+}
+gate "http-json" "of-blue" {
+  url   = "http://j/blue"
+  path  = "n"
+  above = 1
+}
+gate "prometheus" "of-the-candidate" {
+  url   = "http://p"
+  query = "failed{colour=\"{colour}\"}"
+  above = 1
+}
+gate "http-json" "of-its-version" {
+  url   = "http://j/{version}"
+  path  = "n"
+  above = 1
+}`
+	const warning = "  warning: gate %q names neither {colour} nor {version}: what it is told may be about blue, which serves, and not about the candidate\n"
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("1.0.1", gates)
+		out := w.obeyed(kv.Plan, "").Output
+		if want := "Gates:\n" + fmt.Sprintf(warning+warning, "of-anybody", "of-blue"); !strings.Contains(out, want) || strings.Count(out, "names neither") != 2 {
+			t.Errorf("the plan does not say %q:\n%s", want, out)
+		}
+	})
+	inWorld(t, func(w *world) {
+		w.agent("one")
+		w.policy("1.0.0", gates)
+		if out := w.obeyed(kv.Plan, "").Output; strings.Contains(out, "names neither") {
+			t.Errorf("nothing serves yet:\n%s", out)
+		}
+	})
+}
+
 // Before the first release nothing runs that could tell, and a plan says so.
 func TestPlanOfAFirstReleaseKnowsOfNoTrigger(t *testing.T) {
 	inWorld(t, func(w *world) {

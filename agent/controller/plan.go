@@ -10,6 +10,7 @@ import (
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/policy"
 	"github.com/tealdeploy/teal/agent/traffic"
+	"github.com/tealdeploy/teal/gates"
 	"github.com/tealdeploy/teal/jobspec"
 )
 
@@ -63,6 +64,7 @@ func (l *loop) plan(ctx context.Context, p *policy.Policy, rec deployment.Servic
 	}
 	line("")
 	err = l.planJob(ctx, rec, a, in, line)
+	l.planGates(rec, a, line)
 	l.planTriggers(ctx, rec, a, line)
 	return b.String(), err
 }
@@ -145,4 +147,26 @@ func orUnknown(version string) string {
 		return "version unknown"
 	}
 	return version
+}
+
+// planGates warns of gates whose questions do not name the candidate: while they are
+// asked, what serves is the other colour.
+func (l *loop) planGates(rec deployment.Service, a appraisal, line func(string, ...any)) {
+	active := rec.Active
+	if !rec.Managed {
+		active = a.found.active
+	}
+	said := false
+	for _, g := range a.pol.Gates {
+		f, ok := g.Gate.(gates.Figures)
+		if !ok || f.Aimed() || !active.Valid() {
+			continue
+		}
+		if !said {
+			said = true
+			line("")
+			line("Gates:")
+		}
+		line("  warning: gate %q names neither {colour} nor {version}: what it is told may be about %s, which serves, and not about the candidate", g.Name, active)
+	}
 }

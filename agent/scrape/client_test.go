@@ -99,6 +99,15 @@ func TestScrapeByTLS(t *testing.T) {
 	}
 }
 
+// Who speaks TLS says so to whom does not.
+func TestScrapeWithoutTLSOfWhoSpeaksIt(t *testing.T) {
+	i, _ := secureEndpoint(t, false)
+	got := scrape(t, New(Config{}), rollback.ScrapeSource{Path: "/metrics"}, i)
+	if got.Err == nil || !strings.Contains(got.Err.Error(), "answered 400, expected 200: Client sent an HTTP request to an HTTPS server") {
+		t.Errorf("%v", got.Err)
+	}
+}
+
 // Certificates are renewed: their files are read anew after a while, and at once where
 // they were of no use. Until then connections are kept.
 func TestCertificatesAreReadAnew(t *testing.T) {

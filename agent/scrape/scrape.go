@@ -170,7 +170,7 @@ func (s *Scraper) read(ctx context.Context, client *http.Client, at string, fami
 	}
 	defer resp.Body.Close() //nolint:errcheck // read side
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("answered %d, expected 200", resp.StatusCode)
+		return nil, ask.Unexpected(resp)
 	}
 	if packed := resp.Header.Get("Content-Encoding"); packed != "" { // gzip was unpacked and taken out
 		return nil, fmt.Errorf("answered in encoding %q; gzip or none was asked for", packed)
