@@ -179,6 +179,32 @@ func (s secrets) excerpt(body []byte, whole bool) string {
 	return cut(s.scrub(string(body)), maxExcerpt)
 }
 
+// beheaded takes away what, at the beginning of a line, may be the rest of a secret: of
+// a long log only the end is read, and that may begin in the middle of one.
+func (s secrets) beheaded(text string) string {
+	lines := strings.SplitAfter(text, "\n")
+	for i := range lines {
+		lines[i] = s.withoutRest(lines[i])
+	}
+	return strings.Join(lines, "")
+}
+
+// withoutRest takes the longest rest of a secret from the beginning of a text.
+func (s secrets) withoutRest(text string) string {
+	longest := 0
+	for _, secret := range s {
+		for at := 1; len(secret)-at >= max(minWithin, longest+1); at++ {
+			if strings.HasPrefix(text, secret[at:]) {
+				longest = len(secret) - at
+			}
+		}
+	}
+	if longest == 0 {
+		return text
+	}
+	return redacted + text[longest:]
+}
+
 // line replaces whatever a terminal would act upon.
 func line(text string) string {
 	text = strings.Map(func(r rune) rune {

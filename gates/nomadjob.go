@@ -115,7 +115,7 @@ func (g NomadJob) Check(ctx context.Context, target Target) (Finding, error) {
 		figures["exit_code"] = end.Exit
 	}
 	if end.Log != "" {
-		figures[figureLog] = hidden.scrub(end.Log)
+		figures[figureLog] = hidden.scrub(hidden.beheaded(end.Log))
 	}
 	return Finding{Verdict: end.Verdict, Reason: hidden.scrub(end.Reason), Figures: figures}, nil
 }

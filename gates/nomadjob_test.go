@@ -78,6 +78,19 @@ func TestNomadJobKeepsTheEndOfALongLog(t *testing.T) {
 	}
 }
 
+// Of a log only the end is read, of each of its two streams, and it may begin in the
+// middle of a secret.
+func TestNomadJobShowsNoRestOfASecret(t *testing.T) {
+	n, _ := decode(t, strings.Replace(suiteGate, "s3cret", "s3cret-of-many-letters", 1))
+	jobs := &nomadJobs{end: gates.TestEnd{Verdict: gates.Fail, Log: "many-letters was taken\nof-many-letters was not\ns3cret-of-many-letters, ers"}}
+	target := green(instanceAt(t, "10.0.0.2:8080"))
+	target.Jobs, target.Say = jobs, func(string) {}
+	f, err := n.Gate.Check(t.Context(), target)
+	if want := "[redacted] was taken [redacted] was not [redacted], ers"; err != nil || f.Figures["log"] != want {
+		t.Errorf("%q, %v, want %q", f.Figures["log"], err, want)
+	}
+}
+
 // Nothing is run before the candidate is whole, and what cannot be asked proves
 // nothing.
 func TestNomadJobHolds(t *testing.T) {
