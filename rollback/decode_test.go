@@ -65,6 +65,7 @@ func TestDecodeMistakes(t *testing.T) {
 		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\n}", "Callers count the requests to both colours"},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"web\"]\nport = 9102\nwhere = { subset = \"green\" }\n}", "Callers count the requests to both colours"},
 		{"trigger \"errors\" \"e\" {\ncallers = [\"we b\"]\nport = 9102\nwhere = { a = \"{colour}\" }\n}", `"we b" is not the name of a Consul service.`},
+		{"trigger \"errors\" \"e\" {\ncallers = [\"web\", \"web\"]\nport = 9102\nwhere = { a = \"{colour}\" }\n}", "web is named twice."},
 		{"trigger \"volume\" \"e\" {\nwhere = { \"a=b\" = \"c\" }\n}", `"a=b" is not the name of a label.`},
 		{"trigger \"errors\" \"e\" {\ntls {\nca_file = \"/ca.pem\"\n}\n}", "tls says how to speak TLS, but the scheme is http."},
 		{"trigger \"latency\" \"l\" {\nscheme = \"https\"\ntls {\nca_file = \"ca.pem\"\n}\n}", `"ca.pem" has to be an absolute path`},

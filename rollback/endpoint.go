@@ -80,7 +80,10 @@ func (e *Endpoint) validate(d *hclbody.Decoder, eval *hcl.EvalContext) {
 	if len(e.Callers) == 0 {
 		return
 	}
-	for _, name := range e.Callers {
+	for i, name := range e.Callers {
+		if slices.Contains(e.Callers[:i], name) {
+			d.Errorf("callers", "Service twice", "%s is named twice.", name)
+		}
 		if !metaKey.MatchString(name) {
 			d.Errorf("callers", "Not a service", "%q is not the name of a Consul service.", name)
 		}

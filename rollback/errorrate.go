@@ -14,6 +14,9 @@ import (
 // The others may fare differently, but no longer outvote them.
 const minRead = 0.5
 
+// errTwins is why instances are not read that cannot be told apart.
+var errTwins = errors.New("several instances have this ID")
+
 // errorsJudge follows one watch for an errors trigger.
 type errorsJudge struct {
 	Errors
@@ -82,7 +85,7 @@ func (j *errorsJudge) take(o Observation, scrapes []Scrape) {
 	var requests, failed float64
 	var silent []string // of those that serve
 	for _, s := range scrapes {
-		g, err := growth{}, errors.New("several instances have this ID")
+		g, err := growth{}, errTwins
 		if answers[s.Instance] == 1 {
 			g, err = j.counters.read(s, j.now)
 		}

@@ -23,9 +23,17 @@ func newFlow(metric string) flow { return flow{standings: newStandings(metric)} 
 // read takes what the instances said, and tells how many requests came in how
 // many seconds: none while somebody is missing, and all of it once they are back.
 func (f *flow) read(now time.Time, instances []deployment.Instance, scrapes []Scrape) (requests, seconds float64) {
-	read := map[string]bool{}
+	read, answers := map[string]bool{}, map[string]int{}
 	f.asked, f.series, f.why = true, false, ""
 	for _, s := range scrapes {
+		answers[s.Instance]++
+	}
+	for _, s := range scrapes {
+		if answers[s.Instance] > 1 { // they would be each other's restarts
+			f.keep(s.Instance, now)
+			f.why = fmt.Sprintf("%s: %s", s.Instance, errTwins)
+			continue
+		}
 		list, first, err := f.standings.read(s, now, func(map[string]string) bool { return true })
 		if err != nil {
 			f.keep(s.Instance, now)

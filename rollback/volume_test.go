@@ -17,6 +17,7 @@ type crowd struct {
 	at          time.Time
 	blue, green float64 // what each instance has counted
 	away        string  // an instance whose metrics are
+	twins       bool    // both have the ID of the first
 	noBlue      bool
 	got         rollback.Decision
 }
@@ -28,6 +29,9 @@ func newCrowd(t *testing.T, body string) *crowd {
 func (c *crowd) scrape(colour string, n float64) (list []deployment.Instance, out map[string][]rollback.Scrape) {
 	out = map[string][]rollback.Scrape{}
 	for _, id := range []string{colour + "-1", colour + "-2"} {
+		if c.twins {
+			n, id = n+1e6*float64(len(list)), colour+"-1"
+		}
 		list = append(list, deployment.Instance{ID: id, Health: deployment.Passing})
 		s := rollback.Scrape{Instance: id, At: c.at, Families: requests(series(n, "code", "200"))}
 		if id == c.away {
@@ -159,4 +163,17 @@ func TestVolumeUnknown(t *testing.T) {
 	c = newCrowd(t, "where = { code = \"2OO\" }\nbelow = 1")
 	c.after(60, 50)
 	c.want(unknown, "no instance has a metric http_requests_total with the labels that are asked for at /metrics")
+}
+
+// Two instances of one ID would be each other's restarts, and their requests without
+// number.
+func TestVolumeOfTwins(t *testing.T) {
+	for _, body := range []string{"window = \"5s\"", "window = \"5s\"\nabove = 1000"} {
+		c := newCrowd(t, body).before(30, 50)
+		c.twins = true
+		if took := c.after(30, 50); took <= 30 {
+			t.Errorf("taken back after %d s: %s", took, c.got.Reason)
+		}
+		c.want(unknown, "could be counted, which is not enough (green-1: several instances have this ID)")
+	}
 }

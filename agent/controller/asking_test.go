@@ -95,6 +95,20 @@ func TestNomadTakesTrafficBack(t *testing.T) {
 	})
 }
 
+// Callers are whatever they are: where they were registered by hand, under one ID on
+// each node, they are told apart by their nodes.
+func TestCallersOfOneID(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.errors["blue"], w.errors["green"] = 0, 0.3
+		for _, node := range []string{"one", "two"} {
+			w.consul.SetInstance("web", deployment.Instance{ID: "web", Node: node, Address: "127.0.0.9", Port: 80, Health: deployment.Passing})
+		}
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"errors\" \"seen-by-callers\" {\n above = 0.05\n callers = [\"web\"]\n port = 9102\n where = { subset = \"{colour}\" }\n }"))
+		w.backFor("trigger seen-by-callers: 30 % of requests failed")
+	})
+}
+
 // A Nomad that is away during the watch sends nothing back, and the watch goes on
 // until it is there again.
 func TestNomadAwayDuringTheWatch(t *testing.T) {

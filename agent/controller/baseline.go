@@ -152,7 +152,12 @@ func (l *loop) scrape(ctx context.Context, source rollback.ScrapeSource, familie
 			if err != nil {
 				return nil, fmt.Errorf("instances of %s: %w", name, err)
 			}
-			instances = append(instances, list...)
+			for _, i := range list {
+				// Whoever was registered without Nomad, under one ID on each of several
+				// nodes, would be another one's restart.
+				i.ID += " on " + i.Node
+				instances = append(instances, i)
+			}
 		}
 	}
 	return cfg.Scraper.Scrape(ctx, source, families, instances), nil

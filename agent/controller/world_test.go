@@ -237,8 +237,8 @@ func (a *agent) reload() {
 	a.ctl.SetPolicies(set)
 }
 
-// Scrape makes up the metrics of instances: a hundred requests a second, and at
-// /away nobody.
+// Scrape makes up the metrics of instances: a hundred requests a second, of callers to
+// each colour, and at /away nobody.
 func (w *world) Scrape(_ context.Context, from rollback.ScrapeSource, _ []string, instances []deployment.Instance) []rollback.Scrape {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -246,6 +246,17 @@ func (w *world) Scrape(_ context.Context, from rollback.ScrapeSource, _ []string
 	for _, i := range instances {
 		if from.Path == "/away" {
 			out = append(out, rollback.Scrape{Instance: i.ID, At: time.Now(), Err: errors.New("connection refused")})
+			continue
+		}
+		if from.Callers != "" {
+			w.asked[i.ID] += 100
+			family := rollback.Family{}
+			for colour, share := range w.errors {
+				family = append(family,
+					rollback.Series{Labels: map[string]string{"code": "200", "subset": colour}, Value: w.asked[i.ID] * (1 - share)},
+					rollback.Series{Labels: map[string]string{"code": "500", "subset": colour}, Value: w.asked[i.ID] * share})
+			}
+			out = append(out, rollback.Scrape{Instance: i.ID, At: time.Now(), Families: map[string]rollback.Family{"http_requests_total": family}})
 			continue
 		}
 		share, known := w.errors[string(i.Colour)]
