@@ -138,7 +138,7 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 	}
 	target.Say(fmt.Sprintf("%d requests a second for %s against %d instances", g.Rate, g.Duration, len(targets)/len(g.Paths)))
 	client := &http.Transport{ // without a proxy of the agent's environment
-		DialContext: (&net.Dialer{}).DialContext, TLSClientConfig: secure, MaxIdleConnsPerHost: maxLoadBusy,
+		DialContext: dialUntil(ctx), TLSClientConfig: secure, MaxIdleConnsPerHost: maxLoadBusy,
 	}
 	defer client.CloseIdleConnections() // which the candidate would keep for as long as it runs
 	aim := vegeta.NewStaticTargeter(targets...)
@@ -154,6 +154,34 @@ func (g Load) Check(ctx context.Context, target Target) (Finding, error) {
 		return Finding{}, err
 	}
 	return g.judge(seen, hidden)
+}
+
+// dialUntil opens connections that are closed when ctx ends. What waits for an answer
+// on them ends with it: vegeta's requests know no context, and who was to let go would
+// have to wait for as long as an answer may take.
+func dialUntil(ctx context.Context) func(context.Context, string, string) (net.Conn, error) {
+	return func(dialing context.Context, network, address string) (net.Conn, error) {
+		dialing, cancel := context.WithCancel(dialing)
+		defer cancel()
+		defer context.AfterFunc(ctx, cancel)()
+		conn, err := (&net.Dialer{}).DialContext(dialing, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return leashed{conn, context.AfterFunc(ctx, func() { _ = conn.Close() })}, nil
+	}
+}
+
+// leashed is a connection that somebody would close, were it not closed before.
+type leashed struct {
+	net.Conn
+	free func() bool
+}
+
+// Close implements net.Conn.
+func (l leashed) Close() error {
+	l.free()
+	return l.Conn.Close()
 }
 
 // targets are the paths on each of the candidate's instances.

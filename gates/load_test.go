@@ -2,6 +2,7 @@ package gates_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -146,6 +147,26 @@ func TestLoadEndsWithItsLook(t *testing.T) {
 		if took := time.Since(began); err == nil || f.Verdict != gates.Hold || took > 30*time.Second {
 			t.Errorf("%+v, %v after %s", f, err, took)
 		}
+	}
+}
+
+// A load ends with its release also while nobody answers, and does not wait for as
+// long as an answer may take.
+func TestLoadWithoutAnswersEndsWithItsRelease(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	target := green(app(t, func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	target.Say = func(string) {}
+	n, diags := decode(t, "gate \"load\" \"l\" {\n  rate = 20\n  duration = \"2m\"\n answer_within = \"1m\"\n}")
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	began := time.Now()
+	f, err := n.Gate.Check(ctx, target)
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || f.Verdict != gates.Hold || took > 30*time.Second {
+		t.Errorf("%+v, %v after %s", f, err, took)
 	}
 }
 
