@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,7 +35,31 @@ func (e Errors) Lacks(s Scrape, whom Subject) string {
 	case g.labelled == 0:
 		return noLabel(e.Metric, e.tells(), g.unlabelled)
 	}
-	return ""
+	return e.matchless(c, s)
+}
+
+// statusCode is what HTTP has for an outcome.
+var statusCode = regexp.MustCompile(`^[1-5][0-9][0-9]$`)
+
+// matchless says that no outcome can ever be an error: all that there are so far are
+// codes of HTTP's, and bad matches none of those. Other outcomes may yet turn up.
+func (e Errors) matchless(c *counters, s Scrape) string {
+	seen := map[string]bool{}
+	for _, series := range c.these(s) {
+		if outcome, ok := c.outcome(series.Labels); ok {
+			if !statusCode.MatchString(outcome) {
+				return ""
+			}
+			seen[strconv.Quote(outcome)] = true
+		}
+	}
+	for code := 100; code < 600; code++ {
+		if e.Bad.MatchString(strconv.Itoa(code)) {
+			return ""
+		}
+	}
+	bad := strings.TrimSuffix(strings.TrimPrefix(e.Bad.String(), "^(?:"), ")$")
+	return fmt.Sprintf("a code in %s that bad could match: %q is none of HTTP's; there are %s", e.Metric, bad, orNone(slices.Sorted(maps.Keys(seen))))
 }
 
 // Lacks implements Scraping.

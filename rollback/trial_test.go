@@ -45,6 +45,10 @@ func TestWhatATriggerLacks(t *testing.T) {
 		{"errors", `where = { route = "/checkout" }`, requests, ""},
 		{"errors", `where = { code = "{version}" }`, "http_requests_total{code=1.0.0} 1", ""},
 		{"errors", `metric = "other"`, requests, "a metric other"},
+		{"errors", `bad = "5xx"`, requests, `a code in http_requests_total that bad could match: "5xx" is none of HTTP's; there are "200", "500"`},
+		{"errors", `bad = "503"`, requests, ""}, // none so far
+		{"errors", `bad = "5xx"`, "http_requests_total{code=2xx} 1", ""},
+		{"errors", `bad = "failed"`, "http_requests_total{code=ok} 1", ""},
 		{"errors", `label = "outcome"`, requests, "a label outcome in http_requests_total; it has code, route"},
 		{"errors", ``, "http_requests_total{route=/} 1", "a label code or status or status_code in http_requests_total; it has route"},
 		{"errors", `where = { route = "/chekout" }`, requests, `a series of http_requests_total with route="/chekout"; there are "/", "/checkout"`},

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -188,6 +190,9 @@ func (d *Decoder) Ints(name string, into *[]int, options ...Option) {
 	})
 }
 
+// tooLong is a duration that time.ParseDuration can only find too long.
+var tooLong = regexp.MustCompile(`^[0-9]+(\.[0-9]*)?(ms|[smh])([0-9]+(\.[0-9]*)?(ms|[smh]))*$`)
+
 // Duration declares a duration such as "10s". It must be positive unless
 // ZeroAllowed.
 func (d *Decoder) Duration(name string, into *time.Duration, options ...Option) {
@@ -198,6 +203,8 @@ func (d *Decoder) Duration(name string, into *time.Duration, options ...Option) 
 		}
 		took, err := time.ParseDuration(s)
 		switch {
+		case err != nil && tooLong.MatchString(s):
+			return fmt.Errorf("%q is longer than can be reckoned with, which is 292 years", s)
 		case err != nil:
 			return fmt.Errorf("%q is not a duration; write a number with a unit, such as \"10s\", \"5m\" or \"24h\"", s)
 		case took < 0:
@@ -237,11 +244,24 @@ func text(v cty.Value) (string, error) {
 	return s.AsString(), nil
 }
 
+// percent reads what somebody has written as percents.
+func percent(v cty.Value) (share float64, ok bool) {
+	if v.IsNull() || v.Type() != cty.String {
+		return 0, false
+	}
+	text, ok := strings.CutSuffix(strings.TrimSpace(v.AsString()), "%")
+	n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	return n / 100, ok && err == nil
+}
+
 // number takes a finite number. HCL has no NaN, but it has infinities and
 // numbers beyond a float64.
 func number(v cty.Value) (float64, error) {
 	n, err := convert.Convert(v, cty.Number)
 	if err != nil || n.IsNull() {
+		if share, ok := percent(v); ok {
+			return 0, fmt.Errorf("a number is required; %s is written %v", v.AsString(), share)
+		}
 		return 0, errors.New("a number is required")
 	}
 	f, _ := n.AsBigFloat().Float64()

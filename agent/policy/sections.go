@@ -131,6 +131,15 @@ func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		named, diags := rollback.DecodeNamed(block, eval)
 		d.Append(append(diags, names.add("trigger", block)...))
 		w.Triggers = append(w.Triggers, named)
+		if f, ok := named.Trigger.(rollback.Figures); ok && w.For > 0 && f.Interval > w.For {
+			d.Append(hcl.Diagnostics{{
+				Severity: hcl.DiagError,
+				Summary:  "Asked once",
+				Detail: fmt.Sprintf("The trigger %q asks every %s, and the watch lasts %s: what is answered at its beginning would stand for all of it. Take a shorter interval.",
+					named.Name, f.Interval, w.For),
+				Subject: block.DefRange.Ptr(),
+			}})
+		}
 	}
 	for _, block := range d.Found("unknown")[:min(1, len(d.Found("unknown")))] {
 		d.Append(section{"unknown", func(d *hclbody.Decoder) {

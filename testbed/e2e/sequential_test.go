@@ -113,7 +113,7 @@ func TestHTTPJSONInSequence(t *testing.T) {
 
 	// Too little was heard before the cutover to know what is usual.
 	v.Version, v.Watch, v.KeepFailed = "1.5.0", time.Second, time.Hour
-	v.Triggers = strings.Replace(declared, "200ms", "30s", 1)
+	v.Triggers = strings.Replace(declared, "200ms", "1s", 1)
 	s.write(v)
 	held := s.watchHeld(v, "trigger orders has not seen enough", "figures are known from before the cutover, and 50 are needed")
 	c.serves(held.Deployment.To)

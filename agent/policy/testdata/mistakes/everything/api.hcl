@@ -41,6 +41,11 @@ service "api" {
     for      = "1s"
     interval = "1m"
     trigger "erors" "spelling" {}
+    trigger "http-json" "seldom" {
+      url   = "http://shop/orders"
+      path  = "n"
+      below = 1
+    }
     trigger "consul-health" "health" {}
     trigger "consul-health" "health" {}
   }
