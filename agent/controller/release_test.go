@@ -217,7 +217,7 @@ func TestApproval(t *testing.T) {
 		w.refused(kv.Approve, old, "edited meanwhile")
 		w.obeyed(kv.Approve, "")
 		rec = w.state("2.0.1", deployment.Watching)
-		if a := rec.Deployment.Approval; a == nil || a.Proof != rec.Deployment.Candidate.Proof() {
+		if a := rec.Deployment.Approval; a == nil || a.Proof != rec.Deployment.Candidate.Proof() || a.By == "" || a.At.IsZero() || a.At.After(rec.Deployment.Cutover.Decided) {
 			t.Errorf("approval %+v", a)
 		}
 		w.serves(deployment.Green)

@@ -34,9 +34,9 @@ func TestExitCodes(t *testing.T) {
 	s.teal(2, "approve", "codes")
 	s.says(s.teal(2, "rollback", "codes").Err, "back")
 
-	// CI gives a version; the policy stays as it is.
+	// CI gives a version; the policy stays as it is. What is done is told as it goes on.
 	ran = s.teal(0, "deploy", "codes", "-var", "version=2.0.0", "-until", "cutover")
-	s.says(ran.Out, "2.0.0")
+	s.says(ran.Out, "2.0.0", "codes  launching", "codes  gate http smoke: pass: ", "codes  cutover to green written in")
 	d := s.ends("codes", "2.0.0", deployment.Succeeded)
 	c.serves(d.To)
 
