@@ -109,6 +109,28 @@ func TestCallersOfOneID(t *testing.T) {
 	})
 }
 
+// After the cutover callers are read for the colour that serves: of the previous one
+// they have told already.
+func TestCallersAreReadOnceALook(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.errors["blue"], w.errors["green"] = 0, 0
+		w.consul.SetInstance("web", deployment.Instance{ID: "web", Node: "one", Address: "127.0.0.9", Port: 80, Health: deployment.Passing})
+		w.adopted()
+		w.policy("2.0.0", watchedBy("\"errors\" \"seen-by-callers\" {\n callers = [\"web\"]\n port = 9102\n where = { subset = \"{colour}\" }\n }"))
+		looks := func() int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.looks
+		}
+		w.state("2.0.0", deployment.Watching)
+		before := looks()
+		w.state("2.0.0", deployment.Soaking)
+		if n := looks() - before; n < 50 || n > 65 {
+			t.Errorf("in a watch of a minute callers were read %d times, want once a second", n)
+		}
+	})
+}
+
 // A Nomad that is away during the watch sends nothing back, and the watch goes on
 // until it is there again.
 func TestNomadAwayDuringTheWatch(t *testing.T) {

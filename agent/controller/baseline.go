@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -107,7 +108,13 @@ func (j job) scrapePrevious(ctx context.Context, interval time.Duration, from ma
 					return
 				case out <- got:
 				}
-				maps.Copy(read, answered(got))
+				told := answered(got)
+				maps.Copy(read, told)
+				if onlyCallers(from) && len(got) == len(from) && len(told) > 0 && !slices.Contains(slices.Collect(maps.Values(told)), false) {
+					for _, i := range strange { // of all of them the callers have told
+						read[i.ID] = true
+					}
+				}
 			}
 		}
 		select {
@@ -116,6 +123,16 @@ func (j job) scrapePrevious(ctx context.Context, interval time.Duration, from ma
 		case <-tick.C:
 		}
 	}
+}
+
+// onlyCallers says that none of the colour's own instances are to be read.
+func onlyCallers(from map[rollback.ScrapeSource][]string) bool {
+	for source := range from {
+		if source.Callers == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // answered are the instances that every source could be read of.

@@ -51,6 +51,7 @@ type world struct {
 	errors map[string]float64
 	asked  map[string]float64 // instance → requests so far
 	idle   bool               // nobody asks anything any more
+	looks  int                // at callers
 	agents []*agent
 	began  time.Time
 
@@ -250,6 +251,7 @@ func (w *world) Scrape(_ context.Context, from rollback.ScrapeSource, _ []string
 		}
 		if from.Callers != "" {
 			w.asked[i.ID] += 100
+			w.looks++
 			family := rollback.Family{}
 			for colour, share := range w.errors {
 				family = append(family,

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"testing"
 
@@ -13,7 +14,8 @@ func loadGate(body string) string {
 	return fmt.Sprintf("gate \"load\" \"rush\" {\n  duration = \"2s\"\n  paths = [\"/version\"]\n%s\n}", body)
 }
 
-// A load decides by its limits, and says nothing when it could not be sent.
+// A load decides by its limits, and says nothing when it could not be sent. At the port
+// of an instance that serves, on the same machine, it is not aimed.
 func TestGateLoad(t *testing.T) {
 	s := open(t, "gload")
 	s.agent("a")
@@ -42,16 +44,29 @@ func TestGateLoad(t *testing.T) {
 		t.Errorf("the evidence is %+v", g)
 	}
 
-	// More than one machine can send.
-	v.Version, v.Fault, v.Gates = "4.0.0", "", loadGate("rate = 20000\nerrors = 1\ntimeout = \"30s\"\ndeadline = \"31s\"\ninterval = \"30s\"")
+	// What serves is none of the candidate's.
+	serves := s.coloured(v.Name, string(d.From))[0]
+	_, port, err := net.SplitHostPort(serves.Address)
+	s.must(err)
+	v.Version, v.Fault, v.Gates = "3.7.0", "", loadGate("rate = 20\nport = "+port+"\ninterval = \"1s\"\ntimeout = \"3s\"\ndeadline = \"4s\"")
 	s.write(v)
 	rec := s.record("gload", "that it is held", func(r deployment.Service) bool { return r.Held != nil })
+	s.says(rec.Held.Reason, "rush", "port "+port+" of ", "an instance of "+string(d.From)+", which serves: it is not the candidate")
+	s.teal(0, "abort", "gload")
+	s.ends("gload", "3.7.0", deployment.Aborted)
+
+	// More than one machine can send.
+	v.Version, v.Gates = "4.0.0", loadGate("rate = 20000\nerrors = 1\ntimeout = \"30s\"\ndeadline = \"31s\"\ninterval = \"30s\"")
+	s.write(v)
+	rec = s.record("gload", "that it is held", func(r deployment.Service) bool {
+		return r.Held != nil && r.InFlight() && r.Deployment.Candidate.Version == v.Version
+	})
 	s.says(rec.Held.Reason, "rush", "of 20000 requests a second could be sent")
 	if rec.Slots[rec.Active].Version != "2.0.0" {
 		t.Errorf("%s serves", rec.Slots[rec.Active].Version)
 	}
 	c.answers("2.0.0", 20)
-	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["3.5.0"] != 0 || n.Versions["4.0.0"] != 0 {
+	if n := c.unharmed(); n.Versions["3.0.0"] != 0 || n.Versions["3.5.0"] != 0 || n.Versions["3.7.0"] != 0 || n.Versions["4.0.0"] != 0 {
 		t.Errorf("what did not pass has served: %s", n)
 	}
 }
