@@ -87,7 +87,7 @@ func (g Exec) Check(ctx context.Context, target Target) (Finding, error) {
 	hidden := spoken(g.Env)
 	f := Finding{Figures: map[string]string{"took": took.Round(time.Millisecond).String()}}
 	if text := strings.TrimSpace(output.text()); text != "" {
-		f.Figures[figureLog] = hidden.scrub(text)
+		f.Figures[figureLog] = hidden.scrub(hidden.beheaded(text))
 	}
 	name := filepath.Base(g.Command[0])
 	switch {
@@ -138,12 +138,14 @@ func (e *ending) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text leaves out a first line of which the beginning is gone: it may be the
-// rest of a secret.
+// text leaves out a first line of which the beginning is gone, which may be the rest of
+// a secret, unless there is no other.
 func (e *ending) text() string {
 	if len(e.kept) < e.most {
 		return string(e.kept)
 	}
-	_, rest, _ := strings.Cut(string(e.kept), "\n")
-	return rest
+	if _, rest, ok := strings.Cut(string(e.kept), "\n"); ok && strings.TrimSpace(rest) != "" {
+		return rest
+	}
+	return string(e.kept)
 }

@@ -51,6 +51,26 @@ func TestExecByItsExitCode(t *testing.T) {
 	}
 }
 
+// Of a long output the end is kept, also where it is all in one line, and no rest of a
+// secret with it.
+func TestExecKeepsTheEndOfALongOutput(t *testing.T) {
+	const long = `head -c 20000 /dev/zero | tr '\0' ' '; `
+	for script, want := range map[string]string{
+		long + `printf 'the end'`:                          "the end",
+		`echo first; ` + long + `echo; echo the end`:       "the end",
+		`printf %s "$API_TOKEN"; ` + rest + `echo the end`: "[redacted] the end",
+	} {
+		f, err := shell(t, script, `env = { API_TOKEN = "s3cret-of-many-letters" }`).Check(t.Context(), allowed(t))
+		if err != nil || f.Figures["log"] != want {
+			t.Errorf("%s: log %q, %v, want %q", script, f.Figures["log"], err, want)
+		}
+	}
+}
+
+// rest writes as much as leaves, of what an exec gate keeps, some letters of what was
+// written before.
+const rest = `head -c $((16384 - 18)) /dev/zero | tr '\0' ' '; `
+
 // Without the agent's permission nothing is run, and what cannot be run proves
 // nothing.
 func TestExecHolds(t *testing.T) {
