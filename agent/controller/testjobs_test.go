@@ -104,6 +104,21 @@ func TestATestJobFails(t *testing.T) {
 	})
 }
 
+// Of a long log only the end is read, which may begin in the middle of a header that
+// would not be shown.
+func TestALongLogBeginsWithAWholeLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"ization: Bearer t0ken\nall is well\n": "all is well\n",
+		"all of it in one line":                "all of it in one line",
+		"one line and its end\n \n":            "one line and its end\n \n",
+		"short\nand\nwhole":                    "short\nand\nwhole",
+	} {
+		if got := wholeLines(text, 20); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 // A test that does not end is stopped, and has failed.
 func TestATestJobWhoseTimeIsUp(t *testing.T) {
 	inWorld(t, func(w *world) {
