@@ -27,6 +27,9 @@ func approvalSection(a *Approval) section {
 			if a.Hold && a.Deadline == 0 {
 				d.Errorf("then", "Deadline never passes", "Without a deadline the release waits for ever, and nothing holds it. Set a deadline, such as \"24h\", or leave this out.")
 			}
+			if a.Deadline > 0 && !d.Has("required") {
+				d.Errorf("deadline", "Approval is never asked for", "A deadline is set, but no approval is required. Set required = true.")
+			}
 			a.named(d, quorum)
 		},
 	}

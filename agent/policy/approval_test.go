@@ -61,10 +61,12 @@ func TestApprovalThatProvesNothing(t *testing.T) {
 			t.Errorf("%s: want one mistake that says %q: %v", body, says, diags)
 		}
 	}
-	dir := t.TempDir()
-	write(t, dir, "api.nomad.hcl", `job "api" {}`)
-	if _, diags := Load(write(t, dir, "api.hcl", approving(`approvers = ["alice"]`))); !strings.Contains(diags.Error(), "Set required = true") {
-		t.Errorf("approvers who are never asked: %v", diags)
+	for _, body := range []string{`approvers = ["alice"]`, `deadline = "1h"`} {
+		dir := t.TempDir()
+		write(t, dir, "api.nomad.hcl", `job "api" {}`)
+		if _, diags := Load(write(t, dir, "api.hcl", approving(body))); !strings.Contains(diags.Error(), "Set required = true") {
+			t.Errorf("%s, and nobody is ever asked: %v", body, diags)
+		}
 	}
 }
 

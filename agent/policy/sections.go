@@ -145,7 +145,11 @@ func (w *Watch) check(d *hclbody.Decoder, eval *hcl.EvalContext) {
 		d.Append(section{"unknown", func(d *hclbody.Decoder) {
 			d.Duration("for", &w.Unknown.For, hclbody.ZeroAllowed)
 			d.String("then", &w.Unknown.Then, hclbody.OneOf(rollback.Thens...))
-		}, nil}.decode(block.Body, eval))
+		}, func(d *hclbody.Decoder, _ *hcl.EvalContext) {
+			if d.Has("then") && !d.Has("for") {
+				d.Errorf("then", "Patience never ends", "What is done when a trigger has not known for too long takes a time that is too long: set for, such as \"10m\".")
+			}
+		}}.decode(block.Body, eval))
 	}
 	for _, block := range d.Found("early")[:min(1, len(d.Found("early")))] {
 		d.Append(section{"early", func(d *hclbody.Decoder) {

@@ -41,6 +41,7 @@ service "api" {
     for      = "1s"
     interval = "1m"
     trigger "erors" "spelling" {}
+    unknown { then = "rollback" }
     trigger "http-json" "seldom" {
       url   = "http://shop/orders"
       path  = "n"
