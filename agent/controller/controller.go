@@ -56,6 +56,7 @@ type Nomad interface {
 	Stop(ctx context.Context, namespace, id string, purge bool) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
+	Raise(ctx context.Context, namespace, id string, counts map[string]int) error
 	Submission(ctx context.Context, namespace, id string) (nomad.Submission, error)
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 
@@ -41,6 +42,26 @@ type Error struct {
 	Kind error  // one of the sentinels
 	Need string // the ACL rule that is missing, for ErrForbidden
 	Err  error  // what Nomad or the network said
+	// Sent says of a write that it may have been carried out, or may still be.
+	Sent bool
+}
+
+// MayArrive says of an error that a write was sent, and that Nomad may have
+// carried it out, or may yet: it was held up on its way, or its answer was.
+func MayArrive(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Sent
+}
+
+// sent marks the error of a write. Where nobody took the connection, nothing was
+// sent.
+func sent(err error) error {
+	var e *Error
+	var network *net.OpError
+	if errors.As(err, &e) && e.Kind == ErrUnavailable && !(errors.As(err, &network) && network.Op == "dial") {
+		e.Sent = true
+	}
+	return err
 }
 
 func (e *Error) Error() string {

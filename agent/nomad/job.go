@@ -50,7 +50,7 @@ func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) err
 		if err = op.failed(ctx, err); errors.Is(err, ErrNotFound) {
 			return nil
 		}
-		return err
+		return sent(err)
 	}
 	if value(job.Stop) {
 		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))

@@ -36,7 +36,7 @@ func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64
 	}
 	r, _, err := at.api.Jobs().RegisterOpts(job, opts, at.writing(limited, namespace))
 	if err != nil {
-		return Registration{}, op.failed(ctx, err)
+		return Registration{}, sent(op.failed(ctx, err))
 	}
 	return Registration{EvalID: r.EvalID, Index: r.JobModifyIndex, Warnings: warnings(r.Warnings)}, nil
 }

@@ -20,6 +20,28 @@ import (
 // aside and the block disabled, so that no autoscaler undoes it; they are
 // restored from the job's history when the group is scaled up again.
 func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
+	return c.scale(ctx, namespace, id, func(*api.Job) map[string]int { return counts })
+}
+
+// Raise is Scale for groups that have fewer: what has grown stays as it is, also
+// if it grows at that very moment.
+func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int) error {
+	return c.scale(ctx, namespace, id, func(job *api.Job) map[string]int { return AtLeast(job, counts) })
+}
+
+// AtLeast are counts, or what a job has where that is more.
+func AtLeast(job *api.Job, counts map[string]int) map[string]int {
+	out := maps.Clone(counts)
+	for name, n := range counts {
+		if g := job.LookupTaskGroup(name); g != nil {
+			out[name] = max(n, value(g.Count))
+		}
+	}
+	return out
+}
+
+// scale sets the counts that are wanted of the job as it is read.
+func (c *Client) scale(ctx context.Context, namespace, id string, wanted func(*api.Job) map[string]int) error {
 	op := c.ask("scale", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil {
@@ -28,6 +50,7 @@ func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[str
 	if job == nil {
 		return &Error{Op: op.what, Kind: ErrNotFound, Err: errors.New("there is no such job")}
 	}
+	counts := wanted(job)
 	if !Differ(job, counts) {
 		return nil
 	}

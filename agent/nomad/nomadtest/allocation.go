@@ -14,10 +14,15 @@ type allocation struct {
 	job  *api.Job
 	stub *api.AllocationListStub
 	will Behaviour
+
+	since uint64     // the index of job and stub
+	past  []formerly // what they were before, oldest first
 }
 
-func (a *allocation) ended() bool {
-	switch a.stub.ClientStatus {
+func (a *allocation) ended() bool { return ended(a.stub) }
+
+func ended(stub *api.AllocationListStub) bool {
+	switch stub.ClientStatus {
 	case api.AllocClientStatusComplete, api.AllocClientStatusFailed, api.AllocClientStatusLost:
 		return true
 	}
@@ -29,7 +34,7 @@ func (a *allocation) wanted() bool {
 }
 
 func (s *Server) place(job *api.Job, g *api.TaskGroup, n int) {
-	a := &allocation{of: named(value(job.Namespace), value(job.ID)), job: job, stub: &api.AllocationListStub{
+	a := &allocation{of: named(value(job.Namespace), value(job.ID)), job: job, since: s.index, stub: &api.AllocationListStub{
 		ID: s.newID("alloc"), Name: fmt.Sprintf("%s.%s[%d]", *job.ID, *g.Name, n), JobID: *job.ID, Namespace: value(job.Namespace),
 		TaskGroup: *g.Name, NodeName: "fake", JobVersion: *job.Version, CreateIndex: s.index,
 		DesiredStatus: api.AllocDesiredStatusRun, ClientStatus: api.AllocClientStatusPending,
@@ -67,7 +72,7 @@ func (s *Server) start(a *allocation) {
 		s.fail(a, a.will.Fail)
 		return
 	}
-	a.stub.ClientStatus = api.AllocClientStatusRunning
+	s.alter(a).ClientStatus = api.AllocClientStatusRunning
 	if a.will.End != nil {
 		s.ends(a)
 	}
@@ -86,7 +91,7 @@ func (s *Server) fail(a *allocation, words string) {
 }
 
 func (s *Server) stop(a *allocation) {
-	a.stub.DesiredStatus = api.AllocDesiredStatusStop
+	s.alter(a).DesiredStatus = api.AllocDesiredStatusStop
 	if a.will.Stop == 0 || a.stub.ClientStatus == api.AllocClientStatusPending {
 		s.end(a, api.AllocClientStatusComplete)
 		return
@@ -104,5 +109,5 @@ func (s *Server) end(a *allocation, status string) {
 	if a.stub.ClientStatus == api.AllocClientStatusRunning {
 		s.pending = append(s.pending, Change{clone(a.job), a.stub.TaskGroup, a.stub.ID, false})
 	}
-	a.stub.ClientStatus = status
+	s.alter(a).ClientStatus = status
 }

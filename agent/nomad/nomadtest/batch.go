@@ -55,12 +55,15 @@ func (s *Server) ends(a *allocation) {
 	})
 }
 
-// withStatus is a job with the status that Nomad would give it.
-func (s *Server) withStatus(at *stored) *api.Job {
-	job, status := *at.job, "running"
-	left := at.blocked != nil || job.ParameterizedJob != nil
-	for _, a := range s.allocs {
-		left = left || a.of == named(value(job.Namespace), value(job.ID)) && !a.ended()
+// withStatus is a version of a job with the status that Nomad would have given
+// it at an index. A stopped job is dead at once: its allocations have been told
+// to end by then, and may still be at it.
+func (s *Server) withStatus(n name, at *stored, version *api.Job, index uint64) *api.Job {
+	job, status := *version, "running"
+	_, blocked := at.rolloutAsOf(index)
+	left := blocked != nil || job.ParameterizedJob != nil
+	for _, stub := range s.allocsAsOf(n, version, index) {
+		left = left || !ended(stub)
 	}
 	if value(job.Stop) || value(job.Type) == api.JobTypeBatch && !left {
 		status = "dead"
@@ -70,21 +73,20 @@ func (s *Server) withStatus(at *stored) *api.Job {
 }
 
 // Dispatch is nomad.Client's.
-func (c *Client) Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (id string, err error) {
-	err = c.write(ctx, "Dispatch", parent, func() error {
+func (c *Client) Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (string, error) {
+	dispatch := func() (string, error) {
 		at := c.s.jobs[named(namespace, parent)]
 		if at == nil || value(at.job.Stop) {
-			return refused("dispatch", parent, nomad.ErrNotFound, "parameterized job not found")
+			return "", refused("dispatch", parent, nomad.ErrNotFound, "parameterized job not found")
 		}
 		if at.job.ParameterizedJob == nil {
-			return refused("dispatch", parent, nomad.ErrInvalid, fmt.Sprintf("Specified job %q is not a parameterized job", parent))
+			return "", refused("dispatch", parent, nomad.ErrInvalid, fmt.Sprintf("Specified job %q is not a parameterized job", parent))
 		}
-		if there := c.s.dispatched(namespace, parent, token); there != nil {
-			id = *there.job.ID
-			return nil
+		if _, there := c.s.dispatched(namespace, parent, token); there != nil {
+			return *there.job.ID, nil
 		}
 		job := clone(at.job)
-		id = parent + api.JobDispatchLaunchSuffix + c.s.newID("instance")
+		id := parent + api.JobDispatchLaunchSuffix + c.s.newID("instance")
 		job.ID, job.Dispatched, job.ParameterizedJob, job.DispatchIdempotencyToken, job.ParentID = &id, true, nil, &token, &parent
 		if job.Meta == nil {
 			job.Meta = map[string]string{}
@@ -93,39 +95,40 @@ func (c *Client) Dispatch(ctx context.Context, namespace, parent, token string, 
 			job.Meta[name] = text
 		}
 		c.s.put(job, nomad.Submission{})
-		return nil
-	})
-	return id, err
+		return id, nil
+	}
+	return write(ctx, c, "Dispatch", parent, func(uint64) func() (string, error) { return dispatch })
 }
 
 // Dispatched is nomad.Client's.
 func (c *Client) Dispatched(ctx context.Context, namespace, parent, token string) (job *api.Job, err error) {
-	err = c.read(ctx, "Dispatched", parent, func() {
-		if at := c.s.dispatched(namespace, parent, token); at != nil {
-			job = clone(c.s.withStatus(at))
+	err = c.read(ctx, "Dispatched", parent, func(at uint64) {
+		if of, there := c.s.dispatched(namespace, parent, token); there != nil {
+			job = clone(c.s.jobAsOf(of, at))
 		}
 	})
 	return job, err
 }
 
-func (s *Server) dispatched(namespace, parent, token string) *stored {
+func (s *Server) dispatched(namespace, parent, token string) (name, *stored) {
 	for n, at := range s.jobs {
 		if n.namespace == named(namespace, "").namespace && strings.HasPrefix(n.id, parent+api.JobDispatchLaunchSuffix) && value(at.job.DispatchIdempotencyToken) == token {
-			return at
+			return n, at
 		}
 	}
-	return nil
+	return name{}, nil
 }
 
 // Ends is nomad.Client's.
 func (c *Client) Ends(ctx context.Context, namespace, id string) (all []nomad.TaskEnd, err error) {
-	err = c.read(ctx, "Ends", id, func() {
+	err = c.read(ctx, "Ends", id, func(at uint64) {
 		for _, a := range c.s.allocs {
-			for name, t := range a.stub.TaskStates {
-				if a.of != named(namespace, id) {
-					continue
-				}
-				end := nomad.TaskEnd{Alloc: a.stub.ID, Group: a.stub.TaskGroup, Task: name, Failed: t.Failed, Exit: t.Events[0].Details["exit_code"]}
+			stub := a.asOf(at)
+			if stub == nil || a.of != named(namespace, id) {
+				continue
+			}
+			for name, t := range stub.TaskStates {
+				end := nomad.TaskEnd{Alloc: stub.ID, Group: stub.TaskGroup, Task: name, Failed: t.Failed, Exit: t.Events[0].Details["exit_code"]}
 				if t.Failed {
 					end.Words = fmt.Sprintf("task %q: %s: %s", name, t.Events[0].Type, t.Events[0].DisplayMessage)
 					all = append([]nomad.TaskEnd{end}, all...)
@@ -140,7 +143,7 @@ func (c *Client) Ends(ctx context.Context, namespace, id string) (all []nomad.Ta
 
 // LogTail is nomad.Client's.
 func (c *Client) LogTail(ctx context.Context, _, alloc, _, stream string, most int) (text string, err error) {
-	err = c.read(ctx, "LogTail", "", func() {
+	err = c.read(ctx, "LogTail", "", func(uint64) {
 		for _, a := range c.s.allocs {
 			if a.stub.ID == alloc && stream == "stdout" && a.will.End != nil {
 				text = a.will.End.Log[max(0, len(a.will.End.Log)-most):]

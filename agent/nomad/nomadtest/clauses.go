@@ -125,6 +125,7 @@ func (x *trial) scaling(t *testing.T) {
 		}
 	}
 	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 4, "worker": 1}))
+	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 2, "worker": 1}))
 	job, err := x.Client.Job(x.ctx, "default", x.id)
 	x.must(err)
 	if *job.JobModifyIndex != after.Index {
@@ -136,6 +137,10 @@ func (x *trial) scaling(t *testing.T) {
 		t.Errorf("scaling lost the source: %+v", sub)
 	}
 	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"nowhere": 1}), nomad.ErrInvalid)
+	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 3, "worker": 2}))
+	if job, err = x.Client.Job(x.ctx, "default", x.id); err != nil || *job.LookupTaskGroup("web").Count != 4 || *job.LookupTaskGroup("worker").Count != 2 {
+		t.Errorf("raised: %v", err)
+	}
 }
 
 func (x *trial) zero(t *testing.T) {

@@ -14,33 +14,39 @@ import (
 var _ API = (*Client)(nil)
 
 // Ping is nomad.Client's.
-func (c *Client) Ping(ctx context.Context) error { return c.read(ctx, "Ping", "", func() {}) }
+func (c *Client) Ping(ctx context.Context) error {
+	return c.read(ctx, "Ping", "", func(uint64) {})
+}
 
 // Register is nomad.Client's.
-func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64, sub nomad.Submission) (r nomad.Registration, err error) {
-	err = c.write(ctx, "Register", value(job.ID), func() error {
-		at := c.s.jobs[named(value(job.Namespace), value(job.ID))]
-		var is uint64
-		if at != nil {
-			is = value(at.job.JobModifyIndex)
+func (c *Client) Register(ctx context.Context, job *api.Job, enforceIndex uint64, sub nomad.Submission) (nomad.Registration, error) {
+	sent := received(job)
+	return write(ctx, c, "Register", value(job.ID), func(uint64) func() (nomad.Registration, error) {
+		return func() (r nomad.Registration, err error) {
+			if err := c.s.enforce("register", sent, enforceIndex); err != nil {
+				return r, err
+			}
+			put := c.s.put(sent, sub)
+			return nomad.Registration{EvalID: c.s.newID("eval"), Index: value(put.job.JobModifyIndex)}, nil
 		}
-		if is != enforceIndex {
-			return refused("register", value(job.ID), nomad.ErrConflict, fmt.Sprintf("Enforcing job modify index %d: job has %d", enforceIndex, is))
-		}
-		put := c.s.put(received(job), sub)
-		r = nomad.Registration{EvalID: c.s.newID("eval"), Index: value(put.job.JobModifyIndex)}
-		return nil
 	})
-	return r, err
+}
+
+// enforce refuses to write a job that is not at an index any more.
+func (s *Server) enforce(verb string, job *api.Job, index uint64) error {
+	var is uint64
+	if at := s.jobs[named(value(job.Namespace), value(job.ID))]; at != nil {
+		is = value(at.job.JobModifyIndex)
+	}
+	if is != index {
+		return refused(verb, value(job.ID), nomad.ErrConflict, fmt.Sprintf("Enforcing job modify index %d: job has %d", index, is))
+	}
+	return nil
 }
 
 // Job is nomad.Client's.
 func (c *Client) Job(ctx context.Context, namespace, id string) (job *api.Job, err error) {
-	err = c.read(ctx, "Job", id, func() {
-		if at := c.s.jobs[named(namespace, id)]; at != nil {
-			job = clone(c.s.withStatus(at))
-		}
-	})
+	err = c.read(ctx, "Job", id, func(at uint64) { job = clone(c.s.jobAsOf(named(namespace, id), at)) })
 	if err != nil {
 		return nil, err
 	}
@@ -50,9 +56,9 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (job *api.Job, e
 // Submission is nomad.Client's.
 func (c *Client) Submission(ctx context.Context, namespace, id string) (sub nomad.Submission, err error) {
 	found := false
-	err = c.read(ctx, "Submission", id, func() {
-		if at := c.s.jobs[named(namespace, id)]; at != nil {
-			sub = at.sources[value(at.job.Version)]
+	err = c.read(ctx, "Submission", id, func(at uint64) {
+		if job := c.s.jobAsOf(named(namespace, id), at); job != nil {
+			sub = c.s.jobs[named(namespace, id)].sources[value(job.Version)]
 			found = sub.Source != ""
 		}
 	})
@@ -62,70 +68,124 @@ func (c *Client) Submission(ctx context.Context, namespace, id string) (sub noma
 	return sub, err
 }
 
-// Stop is nomad.Client's.
+// done is the answer to a write of which nothing is told.
+type done = struct{}
+
+// Stop is nomad.Client's: without purge the job is read, and written at the
+// index that it was read at.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
-	return c.write(ctx, "Stop", id, func() error {
-		at := c.s.jobs[named(namespace, id)]
-		if at == nil || value(at.job.Stop) && !purge {
+	_, err := write(ctx, c, "Stop", id, func(at uint64) func() (done, error) {
+		was := c.s.jobAsOf(named(namespace, id), at)
+		if was == nil || value(was.Stop) && !purge {
 			return nil
 		}
-		job := clone(at.job)
-		job.Stop = ptr(true)
-		at = c.s.put(job, at.sources[value(at.job.Version)])
-		if purge {
-			delete(c.s.jobs, named(namespace, id))
+		return func() (none done, err error) {
+			if purge {
+				c.s.purge(named(namespace, id))
+				return none, nil
+			}
+			return none, c.s.rewrite("stop", was, func(job *api.Job) error { job.Stop = ptr(true); return nil })
 		}
-		c.s.event("JobDeregistered", at.job)
-		return nil
 	})
+	return err
 }
 
-// Scale is nomad.Client's.
+// Scale is nomad.Client's: the job is read, and written at the index that it was
+// read at.
 func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
-	return c.write(ctx, "Scale", id, func() error {
-		at := c.s.jobs[named(namespace, id)]
-		if at == nil {
-			return refused("scale", id, nomad.ErrNotFound, "there is no such job")
+	return c.scale(ctx, "Scale", namespace, id, func(*api.Job) map[string]int { return counts })
+}
+
+// Raise is nomad.Client's.
+func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int) error {
+	return c.scale(ctx, "Raise", namespace, id, func(job *api.Job) map[string]int { return nomad.AtLeast(job, counts) })
+}
+
+func (c *Client) scale(ctx context.Context, op, namespace, id string, wanted func(*api.Job) map[string]int) error {
+	_, err := write(ctx, c, op, id, func(at uint64) func() (done, error) {
+		was := c.s.jobAsOf(named(namespace, id), at)
+		if was == nil {
+			return func() (none done, err error) {
+				return none, refused("scale", id, nomad.ErrNotFound, "there is no such job")
+			}
 		}
-		if !nomad.Differ(at.job, counts) {
+		counts := wanted(was)
+		if !nomad.Differ(was, counts) {
 			return nil
 		}
-		job := clone(at.job)
-		if err := nomad.Resize(job, counts, at.history); err != nil {
-			return refused("scale", id, nomad.ErrInvalid, err.Error())
+		return func() (none done, err error) {
+			return none, c.s.rewrite("scale", was, func(job *api.Job) error {
+				return nomad.Resize(job, counts, c.s.jobs[named(namespace, id)].history)
+			})
 		}
-		c.s.put(job, at.sources[value(at.job.Version)])
-		return nil
 	})
+	return err
+}
+
+// rewrite changes a job that still is as it was read, and keeps its source.
+func (s *Server) rewrite(verb string, was *api.Job, edit func(*api.Job) error) error {
+	if err := s.enforce(verb, was, value(was.JobModifyIndex)); err != nil {
+		return err
+	}
+	at := s.jobs[named(value(was.Namespace), value(was.ID))]
+	job := clone(at.job)
+	if err := edit(job); err != nil {
+		return refused(verb, value(was.ID), nomad.ErrInvalid, err.Error())
+	}
+	s.put(job, at.sources[value(at.job.Version)])
+	return nil
+}
+
+// purge stops a job and forgets it. A deregistration has no index.
+func (s *Server) purge(n name) {
+	at := s.jobs[n]
+	if at == nil {
+		return
+	}
+	job := clone(at.job)
+	job.Stop = ptr(true)
+	at = s.put(job, nomad.Submission{})
+	delete(s.jobs, n)
+	s.event("JobDeregistered", at.job)
 }
 
 // Plan is nomad.Client's, without the text of the difference.
 func (c *Client) Plan(ctx context.Context, job *api.Job) (p nomad.Plan, err error) {
-	err = c.read(ctx, "Plan", value(job.ID), func() { p = c.s.plan(job) })
+	err = c.read(ctx, "Plan", value(job.ID), func(uint64) { p = c.s.plan(job) })
 	return p, err
 }
 
 // WatchJob is nomad.Client's.
 func (c *Client) WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error {
 	var last *nomad.JobStatus
-	return c.follow(ctx, "WatchJob", id, func() func() bool {
-		status := c.s.status(named(namespace, id))
+	var known moments
+	return c.follow(ctx, "WatchJob", id, silence, func(at uint64, f Fault) func() bool {
+		var all []nomad.JobStatus
+		for _, then := range known.until(at, f.Apart) {
+			all = append(all, c.s.status(named(namespace, id), then))
+		}
+		known = allAt(at)
 		return func() bool {
-			if last != nil && reflect.DeepEqual(*last, status) {
-				return false
+			for _, status := range all {
+				if last != nil && reflect.DeepEqual(*last, status) {
+					continue
+				}
+				last = &status
+				if see(status) {
+					return true
+				}
 			}
-			last = &status
-			return see(status)
+			return false
 		}
 	})
 }
 
 // WaitStopped is nomad.Client's.
 func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
-	return c.follow(ctx, "WaitStopped", id, func() func() bool {
+	return c.follow(ctx, "WaitStopped", id, silence, func(at uint64, _ Fault) func() bool {
 		left := 0
 		for _, a := range c.s.allocs {
-			if a.of == named(namespace, id) && !a.ended() {
+			if stub := a.asOf(at); a.of == named(namespace, id) && stub != nil && !ended(stub) {
 				left++
 			}
 		}
@@ -136,7 +196,7 @@ func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
 // Stream is nomad.Client's.
 func (c *Client) Stream(ctx context.Context, index uint64, see func(nomad.Event)) error {
 	next := -1
-	return c.follow(ctx, "Stream", "", func() func() bool {
+	return c.follow(ctx, "Stream", "", keepalive, func(uint64, Fault) func() bool {
 		if next < 0 {
 			next = len(c.s.events)
 			for index > 0 && next > 0 && c.s.events[next-1].Index >= index {

@@ -25,6 +25,7 @@ type API interface {
 	Submission(ctx context.Context, namespace, id string) (nomad.Submission, error)
 	WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error
 	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
+	Raise(ctx context.Context, namespace, id string, counts map[string]int) error
 	Stop(ctx context.Context, namespace, id string, purge bool) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error

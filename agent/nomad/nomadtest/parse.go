@@ -36,7 +36,7 @@ var (
 
 // Parse is nomad.Client's.
 func (c *Client) Parse(ctx context.Context, source, variables string) (job *api.Job, err error) {
-	readErr := c.read(ctx, "Parse", "", func() { job, err = c.s.parse(source, variables) })
+	readErr := c.read(ctx, "Parse", "", func(uint64) { job, err = c.s.parse(source, variables) })
 	if readErr != nil {
 		return nil, readErr
 	}

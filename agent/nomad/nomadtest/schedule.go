@@ -13,11 +13,13 @@ import (
 func (s *Server) put(job *api.Job, sub nomad.Submission) *stored {
 	s.index++
 	at := s.jobs[named(value(job.Namespace), value(job.ID))]
+	var before *api.Job
 	job.JobModifyIndex, job.ModifyIndex, job.CreateIndex, job.Version = ptr(s.index), ptr(s.index), ptr(s.index), ptr(uint64(0))
 	if at == nil {
 		at = &stored{sources: map[uint64]nomad.Submission{}}
 		s.jobs[named(value(job.Namespace), value(job.ID))] = at
 	} else {
+		before = at.job
 		job.CreateIndex, job.Version = at.job.CreateIndex, ptr(value(at.job.Version)+1)
 	}
 	at.job = job
@@ -26,6 +28,11 @@ func (s *Server) put(job *api.Job, sub nomad.Submission) *stored {
 		at.sources[*job.Version] = sub
 	}
 	s.event("JobRegistered", job)
+	if s.writing != nil && s.observe != nil {
+		w := *s.writing
+		w.Before, w.Now = before, job
+		s.observe(w)
+	}
 	s.schedule(at)
 	return at
 }
@@ -43,6 +50,7 @@ func (s *Server) schedule(at *stored) {
 		ID: s.newID("deployment"), JobID: value(job.ID), Namespace: value(job.Namespace), JobVersion: *job.Version,
 		JobCreateIndex: *job.CreateIndex, Status: api.DeploymentStatusRunning, StatusDescription: "Deployment is running",
 	}
+	s.alterRollout(at)
 	at.rollout, at.blocked = rollout, nil
 	have := map[string]int{}
 	for _, a := range s.allocs {
@@ -55,7 +63,8 @@ func (s *Server) schedule(at *stored) {
 			continue
 		}
 		have[a.stub.TaskGroup]++
-		a.job, a.stub.JobVersion = job, *job.Version // in place
+		s.alter(a).JobVersion = *job.Version // in place
+		a.job = job
 	}
 	for _, g := range job.TaskGroups {
 		if job.ParameterizedJob != nil {
@@ -78,6 +87,7 @@ func (s *Server) schedule(at *stored) {
 			s.change(func() {
 				if at.rollout == rollout && rollout.Status == api.DeploymentStatusRunning {
 					s.index++
+					s.alterRollout(at)
 					rollout.Status, rollout.StatusDescription = api.DeploymentStatusFailed, "Failed due to progress deadline"
 				}
 			})
@@ -100,30 +110,14 @@ func (s *Server) judge(at *stored) {
 		return
 	}
 	if value(at.job.Stop) {
+		s.alterRollout(at)
 		at.rollout.Status, at.rollout.StatusDescription = api.DeploymentStatusCancelled, "Cancelled because job is stopped"
 		return
 	}
-	if st := s.status(named(value(at.job.Namespace), value(at.job.ID))); st.Healthy >= st.Desired {
+	if st := s.status(named(value(at.job.Namespace), value(at.job.ID)), allAt(s.index)); st.Healthy >= st.Desired {
+		s.alterRollout(at)
 		at.rollout.Status, at.rollout.StatusDescription = api.DeploymentStatusSuccessful, "Deployment completed successfully"
 	}
-}
-
-func (s *Server) status(n name) nomad.JobStatus {
-	at := s.jobs[n]
-	if at == nil {
-		return nomad.Status(nil, nil, nil, nil)
-	}
-	var allocs []*api.AllocationListStub
-	for _, a := range s.allocs {
-		if a.of == n && a.stub.CreateIndex >= value(at.job.CreateIndex) {
-			allocs = append(allocs, a.stub)
-		}
-	}
-	var evals []*api.Evaluation
-	if at.blocked != nil {
-		evals = append(evals, at.blocked)
-	}
-	return nomad.Status(s.withStatus(at), allocs, at.rollout, evals)
 }
 
 // destructive says whether a group's allocations must be replaced. Meta of

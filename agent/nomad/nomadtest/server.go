@@ -42,7 +42,10 @@ type Server struct {
 	telling   sync.Mutex
 	away      bool
 	cut       map[string]bool
+	silenced  int // how often whoever watched then has heard nothing more
 	intercept func(Call) Fault
+	observe   func(Write)
+	writing   *Write // the request that is carried out; nil: nobody's
 }
 
 // name is a job's place.
@@ -62,6 +65,8 @@ type stored struct {
 	sources map[uint64]nomad.Submission
 	rollout *api.Deployment
 	blocked *api.Evaluation
+	since   uint64      // the index of rollout and blocked
+	past    []scheduled // what they were before, oldest first
 }
 
 // Launch is an allocation that is about to start.
