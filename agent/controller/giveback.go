@@ -87,7 +87,7 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 		for _, s := range slot.All() {
 			client := cfg.Nomad(s.Region)
 			if err := client.Stop(ctx, s.Namespace, s.Job, false); err != nil {
-				return finalUnlessChanged(err)
+				return finalUnlessAway(err)
 			}
 			if err := client.WaitStopped(ctx, s.Namespace, s.Job); err != nil {
 				return finalUnlessAway(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
 	"github.com/tealdeploy/teal/agent/traffic"
 	"github.com/tealdeploy/teal/jobspec"
 )
@@ -444,6 +445,37 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.note("job %s is %s %v", id, how, counts)
+	x.untouched(id, how, small)
+}
+
+// writes (4): the same, of what an agent had sent, when Nomad does it. What was
+// stopped between its look at the lease and Nomad's answer is past that: see
+// docs/reliability.md. Nomad is locked.
+func (x *witness) writes(w nomadtest.Write) {
+	if !isAgent(w.Agent) || w.Stalled {
+		return
+	}
+	how, small := "registered", false
+	switch {
+	case value(w.Now.Stop):
+		how = "stopped"
+	case w.Op == "Scale", w.Op == "Raise":
+		how = "scaled"
+		for group, n := range jobspec.Counts(w.Now) {
+			small = small || w.Before != nil && n < jobspec.Counts(w.Before)[group]
+		}
+		if !small {
+			return
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.note("in Nomad job %s is %s, sent by %s", value(w.Now.ID), how, w.Agent)
+	x.untouched(value(w.Now.ID), how, small)
+}
+
+// untouched holds a job that is written against the record.
+func (x *witness) untouched(id, how string, small bool) {
 	rec := x.last()
 	if rec == nil {
 		return

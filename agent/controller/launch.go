@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	nomadapi "github.com/hashicorp/nomad/api"
 	"golang.org/x/sync/errgroup"
@@ -24,18 +25,19 @@ func (j job) launch(ctx context.Context) {
 	defer cancel()
 
 	var latest nomad.JobStatus
+	var since uint64
 	phase := notEmpty
 	err := j.evict(ctx)
 	if err == nil {
 		phase = "not registered"
-		err = j.register(ctx)
+		since, err = j.register(ctx)
 	}
 	if err == nil {
 		phase = "not healthy"
 		if !j.d.Registered {
 			j.say(deployment.Event{Kind: deployment.Registered})
 		}
-		latest, err = j.awaitHealthy(ctx)
+		latest, err = j.awaitHealthy(ctx, since)
 	}
 	if errors.Is(err, errOtherJobspec) && j.sameSource() {
 		err = errRestlessJobspec
@@ -131,18 +133,18 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 			return err
 		}
 		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
-			return finalUnlessChanged(err)
+			return finalUnlessAway(err)
 		}
 	}
 	return finalUnlessAway(client.WaitStopped(ctx, slot.Namespace, slot.Job))
 }
 
 // register submits the candidate. A registration that is already ours, from
-// before a crash, is left as it is.
-func (j job) register(ctx context.Context) error {
+// before a crash, is left as it is. since is the index of either.
+func (j job) register(ctx context.Context) (since uint64, err error) {
 	slot := j.rec.Slots[j.d.To]
 	client := j.l.t.c.cfg.Nomad(slot.Region)
-	return retry(ctx, j.l.log, "register the candidate", func(ctx context.Context) error {
+	err = retry(ctx, j.l.log, "register the candidate", func(ctx context.Context) error {
 		running, err := client.Job(ctx, slot.Namespace, slot.Job)
 		if err != nil {
 			return finalUnlessAway(err)
@@ -150,6 +152,7 @@ func (j job) register(ctx context.Context) error {
 		var index uint64
 		if running != nil {
 			if jobspec.DeploymentOf(running) == j.d.ID && !stopped(running) {
+				since = value(running.JobModifyIndex)
 				return j.resize(ctx, client, slot, running)
 			}
 			if owner := running.Meta[jobspec.MetaService]; owner != j.l.svc && !stopped(running) {
@@ -177,9 +180,11 @@ func (j job) register(ctx context.Context) error {
 		if err != nil {
 			return finalUnlessAway(err)
 		}
+		since = reg.Index
 		j.l.log.Info("registered", "job", *rendered.ID, "version", j.d.Candidate.Version, "evaluation", reg.EvalID)
 		return nil
 	})
+	return since, err
 }
 
 // resize gives a candidate that is registered already the counts that the record
@@ -199,18 +204,35 @@ func (j job) resize(ctx context.Context, client Nomad, slot deployment.Slot, run
 }
 
 // awaitHealthy watches Nomad and Consul side by side. Nomad tells what went
-// wrong in its own words; Consul decides what is healthy.
-func (j job) awaitHealthy(ctx context.Context) (latest nomad.JobStatus, err error) {
+// wrong in its own words; Consul decides what is healthy. A server of Nomad's that
+// leads no more, or only just, may tell of the job as it was before its
+// registration: that it was stopped, failed or not there says nothing.
+func (j job) awaitHealthy(ctx context.Context, since uint64) (latest nomad.JobStatus, err error) {
 	slot := j.rec.Slots[j.d.To]
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(watching)
 	g.Go(func() error {
+		var missing time.Time // since when
 		err := retry(ctx, j.l.log, "watch the job", func(ctx context.Context) error {
-			return finalUnlessAway(j.l.t.c.cfg.Nomad(slot.Region).WatchJob(ctx, slot.Namespace, slot.Job, func(s nomad.JobStatus) bool {
-				latest = s
+			err := j.l.t.c.cfg.Nomad(slot.Region).WatchJob(ctx, slot.Namespace, slot.Job, func(s nomad.JobStatus) bool {
+				if s.Exists && s.Index < since {
+					return false
+				}
+				if latest = s; s.Exists {
+					missing = time.Time{}
+				}
 				return s.Dead != ""
-			}))
+			})
+			if err == nil && !latest.Exists {
+				if missing.IsZero() {
+					missing = time.Now()
+				}
+				if time.Since(missing) < reallyGone {
+					return fmt.Errorf("Nomad says of %s: %s", slot.Job, latest.Dead)
+				}
+			}
+			return finalUnlessAway(err)
 		})
 		if ctx.Err() != nil {
 			return nil
@@ -227,6 +249,10 @@ func (j job) awaitHealthy(ctx context.Context) (latest nomad.JobStatus, err erro
 	err = g.Wait()
 	return latest, err
 }
+
+// reallyGone is for how long Nomad has to say, asked again and again, that a job
+// that was registered is not there. It forgets none by itself.
+const reallyGone = 10 * time.Second
 
 // steady returns once all instances have passed without a break for as long
 // as the policy asks.

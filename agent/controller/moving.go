@@ -268,14 +268,5 @@ func finalUnlessAway(err error) error {
 	return final(err)
 }
 
-// finalUnlessChanged is finalUnlessAway for what is read, and then written only as
-// it was read: that somebody changed it in between is a reason to look again.
-func finalUnlessChanged(err error) error {
-	if errors.Is(err, nomad.ErrConflict) {
-		return err
-	}
-	return finalUnlessAway(err)
-}
-
 // sentence is an error as an operator reads it.
 func sentence(err error) string { return err.Error() }

@@ -2,10 +2,12 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/nomad"
 )
 
 // retire does with the previous colour what the policy says: keep it, scale it
@@ -27,6 +29,8 @@ func (j job) retire(ctx context.Context) {
 			return
 		}
 	}
+	// What was asked before, by this work or another leader's, may still be on its way.
+	asking := asking{w: j.w, unsure: j.d.Dismissed}
 	err := retry(ctx, j.l.log, "retire "+slot.Job, func(ctx context.Context) error {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
@@ -40,7 +44,7 @@ func (j job) retire(ctx context.Context) {
 				then = "stop" // somebody did that: nothing is left to scale
 			}
 		}
-		j.w.asked.Store(true)
+		asking.begins()
 		var err error
 		if then == "scale" {
 			none := map[string]int{}
@@ -51,10 +55,8 @@ func (j job) retire(ctx context.Context) {
 		} else {
 			err = client.Stop(ctx, slot.Namespace, slot.Job, false)
 		}
-		if err != nil && ctx.Err() == nil {
-			j.w.asked.Store(false) // whether it came through is Consul's health checks' to say
-		}
-		return finalUnlessChanged(err)
+		asking.ends(ctx, err)
+		return finalUnlessAway(err)
 	})
 	if ctx.Err() != nil {
 		return
@@ -65,6 +67,29 @@ func (j job) retire(ctx context.Context) {
 	}
 	done := map[string]string{"scale": "scaled to zero", "stop": "stopped"}[then]
 	j.say(deployment.Event{Kind: deployment.Retired, Then: then, Reason: j.retired(done)})
+}
+
+// asking keeps a work's mark that Nomad was asked for what cannot be taken back.
+// It is set while an answer is waited for, and stays set while a request may be on
+// its way, whose sender gave up: it would stop what serves by then. Only where
+// nothing was sent is it for Consul to say how the colour fares.
+type asking struct {
+	w      *work
+	unsure bool // an earlier request may arrive yet
+}
+
+func (a *asking) begins() { a.w.asked.Store(true) }
+
+func (a *asking) ends(ctx context.Context, err error) {
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return
+	case nomad.MayArrive(err):
+		a.unsure = true
+	case errors.Is(err, nomad.ErrConflict): // as it would be with all that were sent before
+		a.unsure = false
+	}
+	a.w.asked.Store(a.unsure)
 }
 
 // interruptRetiring ends the retiring under way, for a rollback, and says
@@ -134,20 +159,20 @@ func (l *loop) stopKept(ctx context.Context) {
 		}
 		l.choreOn = colour
 		l.chore = l.start(ctx, func(ctx context.Context, w *work) {
+			asking := asking{w: w}
 			err := retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
 				if err := l.t.term.Check(); err != nil {
 					return err
 				}
-				w.asked.Store(true)
+				asking.begins()
+				var err error
 				for _, s := range slot.All() {
-					if err := l.t.c.cfg.Nomad(s.Region).Stop(ctx, s.Namespace, s.Job, false); err != nil {
-						if ctx.Err() == nil {
-							w.asked.Store(false)
-						}
-						return finalUnlessChanged(err)
+					if err = l.t.c.cfg.Nomad(s.Region).Stop(ctx, s.Namespace, s.Job, false); err != nil {
+						break
 					}
 				}
-				return nil
+				asking.ends(ctx, err)
+				return finalUnlessAway(err)
 			})
 			if ctx.Err() != nil || lost(err) {
 				return

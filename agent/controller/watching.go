@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
-	"github.com/tealdeploy/teal/jobspec"
+	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/rollback"
 )
 
@@ -233,21 +233,14 @@ func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
 	defer g.asking.Store(false)
 	client := g.l.t.c.cfg.Nomad(slot.Region)
 	err := retry(ctx, g.l.log, "give the previous colour its counts back", func(ctx context.Context) error {
-		job, err := client.Job(ctx, slot.Namespace, slot.Job)
-		if err != nil {
-			return finalUnlessAway(err)
-		}
-		if job == nil {
-			return final(errors.New("it is not in Nomad any more: somebody removed it"))
-		}
 		if err := g.l.t.term.Check(); err != nil {
 			return err
 		}
-		counts := jobspec.Counts(job)
-		for group, n := range slot.Counts {
-			counts[group] = max(n, counts[group])
+		err := client.Raise(ctx, slot.Namespace, slot.Job, slot.Counts)
+		if errors.Is(err, nomad.ErrNotFound) {
+			err = errors.New("it is not in Nomad any more: somebody removed it")
 		}
-		return finalUnlessChanged(client.Scale(ctx, slot.Namespace, slot.Job, counts))
+		return finalUnlessAway(err)
 	})
 	if err != nil && ctx.Err() == nil {
 		g.l.log.Warn("counts of the previous colour not restored", "job", slot.Job, "error", err)

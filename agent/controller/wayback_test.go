@@ -21,7 +21,7 @@ func TestCountsAreRestoredThoughNomadWasAway(t *testing.T) {
 		w.policy("2.0.0", strings.Replace(quick, `watch  { for = "10s" }`, `watch  { for = "1h" }`, 1))
 		w.state("2.0.0", deployment.Watching)
 		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
-			if c.Agent == "agent-1" && c.Op == "Scale" {
+			if c.Agent == "agent-1" && c.Op == "Raise" {
 				f.Before = &nomad.Error{Op: "scale", Kind: nomad.ErrUnavailable, Err: errLost}
 			}
 			return f

@@ -105,6 +105,7 @@ func newWorld(t testing.TB, dir string) *world {
 	w.consul.Observe(w.witness.sees)
 	w.people = w.consul.Client("people")
 	w.nomad.Listen(w.appear)
+	w.nomad.Observe(w.witness.writes)
 	return w
 }
 

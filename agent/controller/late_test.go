@@ -1,0 +1,157 @@
+package controller
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/kv"
+	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
+	"github.com/tealdeploy/teal/jobspec"
+)
+
+// late has the first stop that an agent sends arrive long after it was given up;
+// until free, nothing more reaches Nomad.
+func (w *world) late(op string) (free func()) {
+	first := true
+	w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+		if c.Agent != "agent-1" || !c.Write {
+			return f
+		}
+		if first && c.Op == op {
+			first, f.Delay = false, time.Minute
+			return f
+		}
+		f.Before = &nomad.Error{Op: "chaos", Kind: nomad.ErrUnavailable} // nobody takes the connection
+		return f
+	})
+	return func() { w.nomad.Intercept(nil) }
+}
+
+// The order to stop or to empty the previous colour is on its way for so long that
+// its sender gave up. While it may arrive, that colour is no way back, also if
+// Consul shows it whole and Nomad is away since.
+func TestRollbackWhileAStopIsOnItsWay(t *testing.T) {
+	for then, op := range map[string]string{"stop": "Stop", "scale": "Scale"} {
+		t.Run(then, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.adopted()
+				w.policy("2.0.0", body("", "", `then = "`+then+`"`, ""))
+				w.state("2.0.0", deployment.Soaking)
+				free := w.late(op)
+				w.state("2.0.0", deployment.Retiring)
+				time.Sleep(45 * time.Second) // given up after 30 s
+				w.refused(kv.Rollback, "", "is being retired")
+				time.Sleep(30 * time.Second) // it has arrived
+				free()
+				w.until(time.Minute, "done", func(r deployment.Service) bool { return !r.InFlight() })
+				w.serves(deployment.Green)
+			})
+		})
+	}
+}
+
+// The same of a candidate that was kept for debugging.
+func TestCutoverWhileAStopIsOnItsWay(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Watching)
+		w.obeyed(kv.Rollback, "") // kept for ten minutes
+		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		free := w.late("Stop")
+		time.Sleep(10*time.Minute + 45*time.Second)
+		w.refused(kv.Cutover, "green", "is being stopped")
+		free()
+		w.until(2*time.Minute, "stopped", func(deployment.Service) bool { return slices.Equal(w.nomad.Jobs(), []string{"api"}) })
+		w.serves(deployment.Blue)
+	})
+}
+
+// Nomad has just elected another leader, and one of its servers tells of the job
+// as it was before its registration: not there, or stopped. That says nothing of
+// the candidate.
+func TestLaunchBelievesNothingOlderThanItsRegistration(t *testing.T) {
+	stale := func(w *world) {
+		n := 0
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Op == "WatchJob" && n < 2 {
+				n, f.Stale = n+1, 3
+			}
+			return f
+		})
+	}
+	for _, c := range []struct {
+		name string
+		was  func(w *world)
+	}{
+		{"not there", func(*world) {}},
+		{"stopped", func(w *world) {
+			w.policy("1.1.0", body("", "", `then = "stop"`, ""))
+			w.until(5*time.Minute, "1.1.0 is live", func(r deployment.Service) bool { return r.Active == deployment.Green && !r.InFlight() })
+			w.policy("1.2.0", body("", "", `then = "stop"`, ""))
+			w.until(5*time.Minute, "1.2.0 is live", func(r deployment.Service) bool { return r.Active == deployment.Blue && !r.InFlight() })
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.adopted()
+				c.was(w)
+				stale(w)
+				w.policy("2.0.0", quick)
+				w.state("2.0.0", deployment.Watching)
+			})
+		})
+	}
+}
+
+// Somebody removes the candidate's job from Nomad while it is launched: Nomad says
+// so for long, and there is nothing to wait for.
+func TestCandidateIsPurgedDuringItsLaunch(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.sick["2.0.0"] = true
+		w.policy("2.0.0", quick)
+		w.state("2.0.0", deployment.Launching)
+		w.until(time.Minute, "registered", func(r deployment.Service) bool { return r.Deployment.Registered })
+		if err := w.nomad.Client("people").Stop(w.Context(), "", "api-green", true); err != nil {
+			t.Fatal(err)
+		}
+		rec := w.until(time.Minute, "given up", func(r deployment.Service) bool { return !r.InFlight() })
+		if !strings.Contains(rec.Deployment.Reason, "the job does not exist") {
+			t.Errorf("given up for: %s", rec.Deployment.Reason)
+		}
+	})
+}
+
+// An autoscaler makes the previous colour larger while Teal, which has seen it
+// smaller, is about to give it its counts back.
+func TestWhatGrowsMeanwhileIsNotMadeSmaller(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.scalesDown = true
+		w.adopted()
+		w.policy("2.0.0", strings.Replace(quick, `watch  { for = "10s" }`, `watch  { for = "1h" }`, 1))
+		w.state("2.0.0", deployment.Watching)
+		people := w.nomad.Client("people")
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Agent != "agent-1" || c.Job != "api" {
+				return f
+			}
+			if c.Write {
+				_ = people.Scale(w.Context(), "", "api", map[string]int{"web": 9})
+			}
+			return f
+		})
+		if err := people.Scale(w.Context(), "", "api", map[string]int{"web": 1}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		w.until(time.Minute, "whole again", func(r deployment.Service) bool { return r.Deployment.Weakened == "" })
+		if job, err := people.Job(w.Context(), "", "api"); err != nil || jobspec.Counts(job)["web"] != 9 {
+			t.Errorf("%v %v", jobspec.Counts(job), err)
+		}
+	})
+}
