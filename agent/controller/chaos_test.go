@@ -60,8 +60,8 @@ func (c *chaos) play(s schedule) {
 		c.check()
 		if !th.off {
 			c.dice = rand.New(rand.NewPCG(th.lot, 6))
-			c.tally.fault(happenings[th.kind].name)
-			happenings[th.kind].happens(c)
+			c.tally.fault(anything[th.kind].name)
+			anything[th.kind].happens(c)
 		}
 	}
 	c.calm()
@@ -83,6 +83,7 @@ func (c *chaos) pass(d time.Duration) {
 // agents and workers of both colours.
 func (c *chaos) begin(dice *rand.Rand) {
 	c.dice, c.net.lots = dice, rand.New(rand.NewPCG(dice.Uint64(), 4))
+	c.net.more = rand.New(rand.NewPCG(c.seed, 9))
 	c.consul.Intercept(c.consulCall)
 	c.world.nomad.Intercept(c.nomadCall)
 	early := dice.Float64() // Consul promises a session its TTL and gives it up to twice that

@@ -22,6 +22,11 @@ type netting struct {
 	lots  *rand.Rand
 	until time.Time // requests get lost
 	quiet time.Time // since when knowledge may lag no more
+
+	more    *rand.Rand // of what only Nomad's requests suffer
+	nomad   time.Time  // until when they do
+	deposed time.Time  // until when Nomad tells how things were
+	back    uint64     // so many changes ago
 }
 
 func (n *netting) begin(until time.Time, lots *rand.Rand) {
@@ -29,7 +34,7 @@ func (n *netting) begin(until time.Time, lots *rand.Rand) {
 	n.hush(time.Until(until))
 }
 
-func (n *netting) end() { n.until = time.Time{} }
+func (n *netting) end() { n.until, n.nomad, n.deposed = time.Time{}, time.Time{}, time.Time{} }
 
 // hush says that what agents know may lag for so long and a little more.
 func (n *netting) hush(d time.Duration) {
@@ -158,10 +163,28 @@ func (c *chaos) nomadCall(call nomadtest.Call) (f nomadtest.Fault) {
 			return nomadtest.Fault{Before: errKilled}
 		}
 	}
-	if !time.Now().Before(c.net.until) {
-		return f
+	return c.nomadFault(call)
+}
+
+// nomadFault is what a request to Nomad suffers.
+func (c *chaos) nomadFault(call nomadtest.Call) (f nomadtest.Fault) {
+	now, lots := time.Now(), c.net.more
+	reads := !call.Write || call.Op == "Stop" || call.Op == "Scale" || call.Op == "Raise"
+	n := -1
+	switch {
+	case now.Before(c.net.until): // everybody's requests get lost
+		n = c.net.lots.IntN(14)
+	case now.Before(c.net.deposed) && reads:
+		n = 7
+	case !now.Before(c.net.nomad):
+	case call.Write: // of which there are few
+		n = lots.IntN(8)
+	case call.Watch:
+		n = 6 + lots.IntN(8)
+	default:
+		n = lots.IntN(12)
 	}
-	switch n := c.net.lots.IntN(14); {
+	switch {
 	case n == 0:
 		f.After = errNomadLost
 		c.tally.fault("Nomad: error after success")
@@ -174,6 +197,26 @@ func (c *chaos) nomadCall(call nomadtest.Call) (f nomadtest.Fault) {
 	case n == 3:
 		f.Hang = true
 		c.tally.fault("Nomad: never answered")
+	case n == 4 && call.Write:
+		f.Delay = time.Duration(lots.IntN(3000)) * time.Millisecond
+		c.tally.fault("Nomad: write delayed")
+	case n == 5 && call.Write:
+		f.Delay = time.Duration(30+lots.IntN(20)) * time.Second
+		c.tally.fault("Nomad: write arrives after its sender gave up")
+	case n == 6:
+		f.Lag = time.Duration(lots.IntN(3000)) * time.Millisecond
+		c.tally.fault("Nomad: answer delayed")
+	case n == 7 && reads:
+		if f.Stale = c.net.back; !now.Before(c.net.deposed) {
+			f.Stale = uint64(1 + lots.IntN(6))
+		}
+		c.tally.fault("Nomad: answered by a deposed leader")
+	case n >= 8 && n < 12 && call.Op == "WatchJob":
+		f.Apart = 1 + lots.IntN(6)
+		c.tally.fault("Nomad: a job, its allocations and its deployment answered at different moments")
+	case n == 12 && call.Watch:
+		f.Mute = true
+		c.tally.fault("Nomad: watch fell silent")
 	}
 	return f
 }

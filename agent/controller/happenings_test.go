@@ -3,6 +3,7 @@ package controller
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
@@ -19,7 +20,33 @@ type happening struct {
 	happens func(*chaos)
 }
 
-// happenings is all that may. Their order and weights are part of what a seed means.
+// anything is all that may happen.
+var anything = slices.Concat(happenings, besides)
+
+// besides may happen beside the happenings of a schedule: drawn by dice of their
+// own, so that a seed has the same happenings, at the same times, without them.
+var besides = []happening{
+	{"Nomad's requests suffer", 4, func(c *chaos) {
+		d := time.Duration(1+c.dice.IntN(90)) * time.Second
+		c.say("requests to Nomad suffer for %s", d)
+		c.mu.Lock()
+		c.net.nomad = time.Now().Add(d)
+		c.mu.Unlock()
+	}},
+	{"Nomad's leader is deposed and does not know", 2, func(c *chaos) {
+		d, back := time.Duration(1+c.dice.IntN(10))*time.Second, uint64(1+c.dice.IntN(12))
+		c.say("for %s Nomad answers as things were %d changes ago", d, back)
+		c.mu.Lock()
+		c.net.deposed, c.net.back = time.Now().Add(d), back
+		c.mu.Unlock()
+	}},
+	{"connections to Nomad die unnoticed", 1, func(c *chaos) {
+		c.say("whoever watches Nomad hears nothing more")
+		c.world.nomad.Silence()
+	}},
+}
+
+// happenings are most of it. Their order and weights are part of what a seed means.
 var happenings = []happening{
 	{"policy edited", 12, func(c *chaos) { c.edit(c.version()) }},
 	{"policy removed", 1, func(c *chaos) {

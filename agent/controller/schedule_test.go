@@ -18,28 +18,38 @@ type schedule struct {
 // thing is one thing that happens, some time after the one before.
 type thing struct {
 	after time.Duration
-	kind  int // in happenings
+	kind  int // in anything
 	lot   uint64
 	off   bool // left out
 }
 
 // scheduleOf is the schedule of a seed.
 func scheduleOf(seed uint64, steps int) schedule {
-	dice := rand.New(rand.NewPCG(seed, 4))
-	total := 0
-	for _, k := range happenings {
-		total += k.often
-	}
+	dice, others := rand.New(rand.NewPCG(seed, 4)), rand.New(rand.NewPCG(seed, 8))
 	s := schedule{seed: seed}
 	for range steps {
-		n, kind := dice.IntN(total), 0
-		for n >= happenings[kind].often {
-			n -= happenings[kind].often
-			kind++
+		th := thing{kind: draw(dice, happenings)}
+		th.after, th.lot = while(dice), dice.Uint64()
+		if others.IntN(6) == 0 { // some time before it
+			at := time.Duration(others.Int64N(int64(th.after) + 1))
+			s.things = append(s.things, thing{after: at, kind: len(happenings) + draw(others, besides), lot: others.Uint64()})
+			th.after -= at
 		}
-		s.things = append(s.things, thing{after: while(dice), kind: kind, lot: dice.Uint64()})
+		s.things = append(s.things, th)
 	}
 	return s
+}
+
+// draw is one of these, by their weights.
+func draw(dice *rand.Rand, from []happening) (kind int) {
+	total := 0
+	for _, k := range from {
+		total += k.often
+	}
+	for n := dice.IntN(total); n >= from[kind].often; kind++ {
+		n -= from[kind].often
+	}
+	return kind
 }
 
 // while is how long nothing else happens: often no time at all, sometimes
@@ -63,7 +73,7 @@ func (s schedule) String() string {
 	for n, th := range s.things {
 		at += th.after
 		if !th.off {
-			fmt.Fprintf(&b, "%3d at %-9s %s\n", n+1, at, happenings[th.kind].name)
+			fmt.Fprintf(&b, "%3d at %-9s %s\n", n+1, at, anything[th.kind].name)
 		}
 	}
 	return b.String()
