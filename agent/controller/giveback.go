@@ -93,7 +93,9 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 				return finalUnlessAway(err)
 			}
 		}
-		return consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
+		waiting, cancel := context.WithTimeout(ctx, lookAgain)
+		defer cancel()
+		return consul.Watch(waiting, func(ctx context.Context, index uint64) (uint64, error) {
 			list, next, err := cfg.Catalog.Instances(ctx, l.svc, index)
 			if err == nil && len(view{instances: list}.of(idle, rec.Route.Loose)) == 0 {
 				return next, consul.ErrStop

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	nomadapi "github.com/hashicorp/nomad/api"
+
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/nomad"
@@ -152,6 +154,108 @@ func TestWhatGrowsMeanwhileIsNotMadeSmaller(t *testing.T) {
 		w.until(time.Minute, "whole again", func(r deployment.Service) bool { return r.Deployment.Weakened == "" })
 		if job, err := people.Job(w.Context(), "", "api"); err != nil || jobspec.Counts(job)["web"] != 9 {
 			t.Errorf("%v %v", jobspec.Counts(job), err)
+		}
+	})
+}
+
+// A server of Nomad's that has only just come to lead does not know of the test
+// job yet. It was not removed: it is followed to its end, and no other is run.
+func TestATestJobThatIsNotKnownYet(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		n := 0
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Op == "WatchJob" && strings.HasPrefix(c.Job, "suite") && n == 0 {
+				n, f.Stale = 1, 1
+			}
+			return f
+		})
+		w.tested("2.0.0", "echo fine; exit 0", 10, "")
+		w.state("2.0.0", deployment.Watching)
+		if all := w.suites(false); n != 1 || len(all) != 1 {
+			t.Errorf("test jobs %v", all)
+		}
+	})
+}
+
+// Somebody runs again what is being stopped for a release, or for giving a service
+// back; or a leader of Nomad's that was deposed says that it does not run at all.
+// It is stopped all the same, and nobody waits for ever.
+func TestWhatIsRunAgainIsStoppedAgain(t *testing.T) {
+	again := func(w *world) { // once it was stopped
+		stops := 0
+		w.nomad.SetBehaviour(func(nomadtest.Launch) nomadtest.Behaviour { return nomadtest.Behaviour{Stop: time.Second} })
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Agent == "agent-1" && c.Op == "WaitStopped" && c.Job == "api-green" {
+				if stops++; stops == 1 {
+					no := false
+					if err := w.nomad.Edit("", c.Job, func(j *nomadapi.Job) { j.Stop = &no }); err != nil {
+						w.Error(err)
+					}
+				}
+			}
+			return f
+		})
+	}
+	deposed := func(w *world) {
+		until := time.Now().Add(10 * time.Second)
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Job == "api-green" && time.Now().Before(until) && !c.Watch {
+				f.Stale = 1 << 20
+			}
+			return f
+		})
+	}
+	for name, trouble := range map[string]func(*world){"run again": again, "said not to be there": deposed} {
+		for _, what := range []string{"release", "give back"} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					w.adopted()
+					w.sick["2.0.0"] = true
+					w.policy("2.0.0", quick)
+					w.state("2.0.0", deployment.Launching)
+					w.until(time.Minute, "registered", func(r deployment.Service) bool { return r.Deployment.Registered })
+					w.obeyed(kv.Abort, "")
+					trouble(w)
+					if what == "give back" {
+						w.obeyed(kv.Release, "")
+						if got := w.nomad.Jobs(); !slices.Equal(got, []string{"api"}) {
+							t.Errorf("jobs %v", got)
+						}
+						return
+					}
+					w.policy("3.0.0", quick)
+					rec := w.until(4*time.Minute, "live", func(r deployment.Service) bool { return r.Active == deployment.Green })
+					if job, err := w.nomad.Client("people").Job(w.Context(), "", "api-green"); err != nil || job.TaskGroups[0].Tasks[0].Env["APP_VERSION"] != "3.0.0" {
+						t.Errorf("%s: %v", gistForPeople(rec), err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The release that a test is for is given up while the order to start the test is
+// on its way. It is stopped when it has arrived.
+func TestATestJobThatArrivesLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			if c.Op == "Register" && strings.HasPrefix(c.Job, "suite") {
+				f.Delay = 40 * time.Second
+			}
+			return f
+		})
+		w.tested("2.0.0", "sleep", 10, "")
+		w.until(time.Minute, "noted", func(r deployment.Service) bool { return len(r.Tests) > 0 })
+		w.obeyed(kv.Abort, "")
+		w.until(3*time.Minute, "forgotten", func(r deployment.Service) bool { return len(r.Tests) == 0 })
+		if all, running := w.suites(false), w.suites(true); len(running) > 0 {
+			t.Errorf("of %v, %v still run", all, running)
+		}
+		time.Sleep(time.Minute)
+		if running := w.suites(true); len(running) > 0 {
+			t.Errorf("%v still run", running)
 		}
 	})
 }

@@ -81,7 +81,12 @@ func (j job) evict(ctx context.Context) error {
 			}
 		}
 		j.l.log.Debug("the idle colour runs nothing, waiting for Consul", "job", slot.Job)
-		_, err = j.feed.await(ctx, func(v view) bool { return len(j.left(v)) == 0 })
+		waiting, cancel := context.WithTimeout(ctx, lookAgain)
+		defer cancel()
+		v, err := j.feed.await(waiting, func(v view) bool { return len(j.left(v)) == 0 })
+		if err != nil && ctx.Err() == nil {
+			return errors.New(j.lingering(v)) // stopped as it is, by what Nomad said: ask again
+		}
 		return err
 	})
 	if err != nil || !j.rec.Route.Loose || j.d.To != deployment.Blue {
@@ -97,6 +102,11 @@ func (j job) evict(ctx context.Context) error {
 		return finalUnlessAway(err)
 	})
 }
+
+// lookAgain is after how long Nomad is asked anew whether what was stopped still
+// is, where its instances do not go: somebody may have run it again, or Nomad said
+// of a job that ran that it did not.
+const lookAgain = 30 * time.Second
 
 // occupants are all who may stand on the idle colour: what had it before the
 // candidate, what an earlier release left there under another ID before it came

@@ -25,6 +25,9 @@ const (
 	// stopTest bounds the stop of a job whose time is up; what is not stopped by
 	// then is stopped when the release leaves its gates.
 	stopTest = 30 * time.Second
+	// mayAppear is for how long a test that was noted, and that Nomad does not know,
+	// is looked for: twice what a request to start it may take.
+	mayAppear = time.Minute
 	// testLog is how much is read of what a test wrote, in bytes.
 	testLog = 4 << 10
 )
@@ -211,14 +214,15 @@ func (r *testJobs) dispatchMeta(ctx context.Context, client Nomad, t gates.TestJ
 // follow watches a run to its end, or stops it when its time is up.
 func (r *testJobs) follow(ctx context.Context, run testRun, say func(string)) (gates.TestEnd, error) {
 	var latest nomad.JobStatus
-	said := ""
+	said, seen := "", false // a server that has only just come to lead may not know of it yet
 	err := r.client(run.Region).WatchJob(ctx, run.Namespace, run.id, func(s nomad.JobStatus) bool {
 		latest = s
 		if now := standing(run.id, s); now != said && !s.Over {
 			said = now
 			say(now)
 		}
-		return s.Over || s.Stopped || !s.Exists
+		seen = seen || s.Exists
+		return s.Over || s.Stopped || seen && !s.Exists
 	})
 	end := gates.TestEnd{Job: run.id}
 	switch {
@@ -351,10 +355,16 @@ func (l *loop) ensureSweep(ctx context.Context) {
 	})
 }
 
-// stopTest stops a test, if there is one.
+// stopTest stops a test, if there is one. What Nomad does not know yet may be on
+// its way.
 func (l *loop) stopTest(ctx context.Context, t deployment.Test) error {
 	client := l.t.c.cfg.Nomad(t.Region)
 	there, err := findTest(ctx, client, t)
+	for began := time.Now(); err == nil && there == nil && time.Since(began) < mayAppear; there, err = findTest(ctx, client, t) {
+		if !pause(ctx, retryMost) {
+			return ctx.Err()
+		}
+	}
 	if err != nil || there == nil || stopped(there) || value(there.Status) == "dead" {
 		return err
 	}

@@ -117,8 +117,9 @@ func (c *Client) evaluated(ctx context.Context, namespace, id string) error {
 
 // WaitStopped returns once no allocation of the job runs or may still run on
 // a client. An unreachable client's allocation counts as running for as long
-// as Nomad does not give it up. A job that is neither stopped nor scaled to
-// zero is waited for until ctx ends; one that was purged is not waited for.
+// as Nomad does not give it up. One that is not to end is ErrConflict: the job was
+// run again, or nobody stopped it; look again. One that was purged is not waited
+// for.
 func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
 	op := c.ask("wait for the end of", namespace, id, "read-job")
 	var index uint64
@@ -128,6 +129,9 @@ func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
 		cancel()
 		if err != nil {
 			return op.failed(ctx, err)
+		}
+		if slices.ContainsFunc(list, wanted) {
+			return &Error{Op: op.what, Kind: ErrConflict, Err: errors.New("it runs, and Nomad was not told to end it, or was told to run it again")}
 		}
 		if !slices.ContainsFunc(list, alive) {
 			return nil

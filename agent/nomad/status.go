@@ -26,7 +26,7 @@ type JobStatus struct {
 	Healthy int
 	Failed  int // allocations that ended in failure, so far
 	// Complete are those that came to a good end by themselves, and Over says
-	// that nothing of a batch job is left to do.
+	// that nothing of a batch job is left to do, and how that came is known.
 	Complete int
 	Over     bool
 
@@ -105,11 +105,12 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 	}
 	s := JobStatus{
 		Exists: true, Stopped: value(job.Stop), Version: value(job.Version), Index: value(job.JobModifyIndex),
-		Placement: waiting(evals), Over: value(job.Status) == jobDead,
+		Placement: waiting(evals),
 	}
 	for _, g := range job.TaskGroups {
 		s.Desired += value(g.Count)
 	}
+	s.Over = over(job, allocs, s.Desired)
 	// The latest deployment may still be that of an earlier version.
 	if rollout != nil && rollout.JobVersion == s.Version && rollout.JobCreateIndex == value(job.CreateIndex) {
 		s.Deployment = Rollout{rollout.ID, rollout.Status, rollout.StatusDescription}
@@ -145,6 +146,13 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 	slices.SortFunc(s.Allocs, func(a, b Alloc) int { return strings.Compare(a.ID, b.ID) })
 	s.Dead = dead(s, evals)
 	return s
+}
+
+// over: Nomad has nothing left to do for a job, and the allocations that are told
+// of have come to an end. Those that were told of earlier, or by a server that no
+// longer leads, may be older than the job's end.
+func over(job *api.Job, allocs []*api.AllocationListStub, desired int) bool {
+	return value(job.Status) == jobDead && !slices.ContainsFunc(allocs, alive) && (len(allocs) > 0 || desired == 0)
 }
 
 // healthy is Nomad's verdict on a running allocation. An allocation without

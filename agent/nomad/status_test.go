@@ -185,3 +185,29 @@ func TestOutOfMemory(t *testing.T) {
 		t.Errorf("another one was killed at %s", s.Allocs[1].OOM)
 	}
 }
+
+// What a job's end came to is known only from allocations that have ended.
+func TestOver(t *testing.T) {
+	alloc := func(status string) []*api.AllocationListStub {
+		return []*api.AllocationListStub{{ID: "a", TaskGroup: "web", ClientStatus: status, DesiredStatus: "run", JobVersion: 3}}
+	}
+	for _, c := range []struct {
+		status string
+		allocs []*api.AllocationListStub
+		over   bool
+	}{
+		{"running", alloc("running"), false},
+		{"dead", alloc("complete"), true},
+		{"dead", alloc("failed"), true},
+		{"dead", alloc("running"), false}, // told of before the end, or by who no longer leads
+		{"dead", alloc("pending"), false},
+		{"dead", nil, false},
+		{"running", alloc("complete"), false},
+	} {
+		job, _, _ := running()
+		job.Status = ptr(c.status)
+		if s := Status(job, c.allocs, nil, nil); s.Over != c.over {
+			t.Errorf("%s with %+v: over %t", c.status, s.Allocs, s.Over)
+		}
+	}
+}

@@ -312,22 +312,22 @@ func (x *trial) stream(t *testing.T) {
 
 func (x *trial) cancelled(t *testing.T) {
 	x.register(x.parse(""), 0)
-	for name, wait := range map[string]func(context.Context, func()) error{
-		"WatchJob": func(ctx context.Context, began func()) error {
-			return x.Client.WatchJob(ctx, "default", x.id, func(nomad.JobStatus) bool { began(); return false })
-		},
-		"WaitStopped": func(ctx context.Context, began func()) error {
-			began()
-			return x.Client.WaitStopped(ctx, "default", x.id)
-		},
-	} {
-		ctx, cancel := context.WithCancel(x.ctx)
-		if err := wait(ctx, cancel); !errors.Is(err, context.Canceled) {
-			t.Errorf("%s ended with %v", name, err)
-		}
-		if err := ctx.Err(); err == nil {
-			t.Errorf("%s ended before its context", name)
-		}
-		cancel()
+	ctx, cancel := context.WithCancel(x.ctx)
+	defer cancel()
+	err := x.Client.WatchJob(ctx, "default", x.id, func(nomad.JobStatus) bool { cancel(); return false })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
 	}
+	if err := x.Client.WaitStopped(ctx, "default", x.id); !errors.Is(err, context.Canceled) {
+		t.Errorf("the wait for its stop ended with %v", err)
+	}
+}
+
+// notStopped: what nobody stopped is not waited for.
+func (x *trial) notStopped(*testing.T) {
+	x.register(x.parse(""), 0)
+	x.healthy(3)
+	x.is(x.Client.WaitStopped(x.ctx, "default", x.id), nomad.ErrConflict)
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 0}))
+	x.is(x.Client.WaitStopped(x.ctx, "default", x.id), nomad.ErrConflict)
 }

@@ -182,15 +182,24 @@ func (c *Client) WatchJob(ctx context.Context, namespace, id string, see func(no
 
 // WaitStopped is nomad.Client's.
 func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
-	return c.follow(ctx, "WaitStopped", id, silence, func(at uint64, _ Fault) func() bool {
+	var wanted error
+	err := c.follow(ctx, "WaitStopped", id, silence, func(at uint64, _ Fault) func() bool {
 		left := 0
 		for _, a := range c.s.allocs {
-			if stub := a.asOf(at); a.of == named(namespace, id) && stub != nil && !ended(stub) {
-				left++
+			stub := a.asOf(at)
+			if a.of != named(namespace, id) || stub == nil || ended(stub) {
+				continue
+			}
+			if left++; stub.DesiredStatus == api.AllocDesiredStatusRun {
+				wanted = refused("wait for the end of", id, nomad.ErrConflict, "it is to run")
 			}
 		}
-		return func() bool { return left == 0 }
+		return func() bool { return left == 0 || wanted != nil }
 	})
+	if err != nil {
+		return err
+	}
+	return wanted
 }
 
 // Stream is nomad.Client's.

@@ -64,6 +64,7 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"scaling restarts nothing", (*trial).scaling},
 		{"scaled to zero and back", (*trial).zero},
 		{"stop and its repetition", (*trial).stopping},
+		{"what nobody stopped is not waited for", (*trial).notStopped},
 		{"a stopped job runs again", (*trial).revive},
 		{"purged and registered anew", (*trial).purge},
 		{"job meta restarts, service names do not matter", (*trial).meta},

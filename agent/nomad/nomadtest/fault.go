@@ -82,8 +82,10 @@ func (s *Server) Silence() { s.change(func() { s.silenced++ }) }
 type Write struct {
 	Call
 	Before, Now *api.Job // Before is nil when there was none
-	// Stalled says that the agent was stopped before this left it.
+	// Stalled says that the agent was stopped before this left it, and Sent when
+	// that was.
 	Stalled bool
+	Sent    time.Time
 }
 
 // Observe has f told of every job that an agent writes, in order. The server is
@@ -247,7 +249,7 @@ func arrive[T any](s *Server, call Call, fault Fault, effect func() (T, error)) 
 	if effect == nil {
 		return got
 	}
-	s.writing = &Write{Call: call, Stalled: fault.Stall > 0}
+	s.writing = &Write{Call: call, Stalled: fault.Stall > 0, Sent: time.Now().Add(-fault.Delay)}
 	defer func() { s.writing = nil }()
 	got.value, got.err = effect()
 	if fault.Twice {
