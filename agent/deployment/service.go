@@ -65,17 +65,21 @@ type Service struct {
 	Managed bool `json:"managed"`
 }
 
-// Decode reads the record of a service as it stands in KV. The format is looked
-// at first: of a newer record nothing else may make sense here.
+// Decode reads the record of a service as it stands in KV. Of a newer format
+// nothing else may make sense here.
 func Decode(name string, raw []byte) (Service, error) {
-	var as struct {
+	var s Service
+	err := json.Unmarshal(raw, &s)
+	as := struct {
 		Format int `json:"format"`
+	}{s.Format}
+	if err != nil {
+		_ = json.Unmarshal(raw, &as) // whatever else it says
 	}
-	if err := json.Unmarshal(raw, &as); err == nil && as.Format > Format {
+	if as.Format > Format {
 		return Service{}, fmt.Errorf("the record of %s has format %d and this teal knows up to %d: a newer teal wrote it; upgrade this one", name, as.Format, Format)
 	}
-	var s Service
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if err != nil {
 		return Service{}, fmt.Errorf("the record of %s cannot be read: %w", name, err)
 	}
 	if d := s.Deployment; d != nil && !slices.Contains(States, d.State) {

@@ -23,7 +23,7 @@ import (
 const Tag = "replay"
 
 // Env is what such a binary must be run with.
-var Env = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1", "GOGC=off"}
+var Env = []string{"GOMAXPROCS=1", "GODEBUG=asyncpreemptoff=1,adaptivestackstart=1", "GOGC=off"}
 
 // Patch is one change of a file: each text in it must be there exactly once.
 type Patch struct {
