@@ -154,6 +154,17 @@ var bodies = []string{
 	twoOfThree("deadline = \"2m\"\n then = \"hold\""),
 }
 
+// suites are what test jobs do, and what their gates say of them. Policies with
+// these gates come after the bodies.
+var suites = []struct {
+	line, more string
+	passes     bool
+}{
+	{"echo fine; exit 0", "", true},
+	{"echo broken; exit 3", "attempts = 2", false},
+	{"sleep", "timeout = \"20s\"", false},
+}
+
 // moody is a gate that passes, fails or does not know by the clock. It tells the
 // witness of a simulation what it let pass, so that this need not believe the
 // record.
@@ -183,6 +194,9 @@ var versions = []string{"1.0.0", "2.0.0", "3.0.0", "4.0.0"}
 
 func (c *chaos) edit(version string) {
 	n := c.dice.IntN(len(bodies))
+	if c.net.more.IntN(12) == 0 {
+		n = len(bodies) + c.net.more.IntN(len(suites))
+	}
 	c.say("the policy says %s, body %d", version, n)
 	c.obey(c.policies[fmt.Sprint(version, n)])
 }
@@ -428,6 +442,9 @@ func (c *chaos) converges() {
 	c.serves(rec.Active)
 	c.jobs(rec.Active)
 	c.works(rec.Active)
+	if left := c.suites(true); len(left) > 0 || len(rec.Tests) > 0 {
+		c.Errorf("test jobs still run: %v, and %v are noted", left, rec.Tests)
+	}
 	if left, _, err := c.people.List(c.Context(), c.keys.Commands(), 0); err != nil || len(left) > 0 {
 		for _, p := range left {
 			c.Errorf("%s was never answered: %s %v", p.Key, p.Value, err)

@@ -35,11 +35,13 @@ type witness struct {
 	mu      sync.Mutex
 	records []writtenRecord
 	// planted are records that a test wrote itself: they may be anything.
-	planted map[string]bool
-	owner   deployment.Colour            // of the jobs
-	given   map[string]uint64            // command key → index of what stands there
-	taken   map[string]uint64            // command key → index of what was last deleted
-	answers map[string]map[uint64]string // command key → index → result
+	planted  map[string]bool
+	owner    deployment.Colour            // of the jobs
+	given    map[string]uint64            // command key → index of what stands there
+	taken    map[string]uint64            // command key → index of what was last deleted
+	answers  map[string]map[uint64]string // command key → index → result
+	forces   map[string]bool              // command key → it was last given with force
+	insisted time.Time                    // when such a command was last accepted
 	// approvals are the approvers' keys that there are: approver → index.
 	approvals map[string]uint64
 	routed    deployment.Colour
@@ -53,10 +55,11 @@ type witness struct {
 	dead   map[deployment.Colour]time.Time
 	tally  *score // of a simulation, else nil
 
-	moody  map[string]bool      // hashes of the policies with a gate that tells
-	gating map[string]time.Time // proof → when it was last to be proven
-	let    map[string]time.Time // proof → when a gate last let it pass
-	theirs []string             // what people route in the router as it was last
+	moody   map[string]bool      // hashes of the policies with a gate that tells
+	failing map[string]bool      // and of those whose test job never passes
+	gating  map[string]time.Time // proof → when it was last to be proven
+	let     map[string]time.Time // proof → when a gate last let it pass
+	theirs  []string             // what people route in the router as it was last
 }
 
 // passer is what a proxy knows of an instance.
@@ -92,7 +95,7 @@ func (b bounded) Commit(ctx context.Context, fence consul.Fence, ops consulapi.K
 func newWitness(w *world) *witness {
 	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
 		terms: map[string]int{}, passes: map[string]passer{}, dead: map[deployment.Colour]time.Time{},
-		given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{},
+		forces: map[string]bool{}, given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{},
 		approvals: map[string]uint64{}, gating: map[string]time.Time{}, let: map[string]time.Time{}}
 }
 
@@ -152,6 +155,7 @@ func (x *witness) key(key string, pair *consulapi.KVPair) {
 		delete(x.given, key)
 	case isCommand:
 		x.given[key] = pair.ModifyIndex
+		x.forces[key] = strings.Contains(string(pair.Value), `"force":true`)
 		x.note("command %s %s %s", svc, verb, pair.Value)
 	case strings.HasPrefix(key, keys.Results("api")) && pair != nil:
 		x.result(keys.Command("api", kv.Verb(strings.TrimPrefix(key, keys.Results("api")))), pair)
@@ -264,6 +268,9 @@ func (x *witness) result(command string, pair *consulapi.KVPair) {
 		x.breaks("%s was answered without a word", command)
 	}
 	x.answers[command][r.Index] = r.Reason
+	if r.Accepted && x.forces[command] {
+		x.insisted = time.Now()
+	}
 }
 
 func (x *witness) last() *writtenRecord {
@@ -292,11 +299,17 @@ func (x *witness) lets(proof string) {
 // let exactly this pass since it was to be proven.
 func (x *witness) proven(rec *writtenRecord) {
 	d := rec.Deployment
-	if !rec.InFlight() || d.State != deployment.CuttingOver || d.Forced != nil || !x.moody[d.Candidate.Policy] {
+	if !rec.InFlight() || d.State != deployment.CuttingOver || d.Forced != nil {
 		return
 	}
 	proof := d.Candidate.Proof()
 	since, gated := x.gating[proof]
+	if gated && x.failing[d.Candidate.Policy] {
+		x.breaks("traffic went to %s, whose test never passes", d.To)
+	}
+	if !x.moody[d.Candidate.Policy] {
+		return
+	}
 	if at, passed := x.let[proof]; gated && (!passed || at.Before(since)) {
 		x.breaks("traffic went to %s, whose gate has not passed", d.To)
 	}
@@ -454,6 +467,9 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 func (x *witness) writes(w nomadtest.Write) {
 	if !isAgent(w.Agent) || w.Stalled {
 		return
+	}
+	if x.tally != nil && w.Sent.Before(x.insisted) {
+		return // it was on its way when somebody insisted on traffic to what is being stopped
 	}
 	how, small := "registered", false
 	switch {

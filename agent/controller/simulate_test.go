@@ -123,7 +123,8 @@ type simulation struct {
 	t        *testing.T
 	tally    *score
 	policies map[string]*policy.Set
-	moody    map[string]bool // hashes of the policies with a gate
+	moody    map[string]bool // hashes of the policies with a moody gate
+	failing  map[string]bool // hashes of the policies whose test job never passes
 	found    []breakage
 	played   uint64
 	from     uint64
@@ -137,18 +138,23 @@ type breakage struct {
 }
 
 func newSimulation(t *testing.T) *simulation {
-	s := &simulation{t: t, tally: newScore(), policies: map[string]*policy.Set{"": policy.Empty()}, moody: map[string]bool{}, from: *simulateFrom}
+	s := &simulation{t: t, tally: newScore(), policies: map[string]*policy.Set{"": policy.Empty()}, moody: map[string]bool{}, failing: map[string]bool{}, from: *simulateFrom}
 	w := &world{TB: t, dir: t.TempDir()}
 	for _, version := range append(slices.Clone(versions), "5.0.0") {
-		for n, body := range bodies {
-			w.policy(version, body)
+		for n := range len(bodies) + len(suites) {
+			if n < len(bodies) {
+				w.policy(version, bodies[n])
+			} else {
+				w.tested(version, suites[n-len(bodies)].line, 10, suites[n-len(bodies)].more)
+			}
 			set, diags := policy.Load(w.dir)
 			if diags.HasErrors() {
 				t.Fatal(diags)
 			}
 			for _, p := range set.Policies() {
 				p.Job.Path = "/" + filepath.Base(p.Job.Path) // a temporary directory has another name each time
-				s.moody[p.Hash()] = len(p.Gates) > 0
+				s.moody[p.Hash()] = n < len(bodies) && len(p.Gates) > 0
+				s.failing[p.Hash()] = n >= len(bodies) && !suites[n-len(bodies)].passes
 			}
 			s.policies[fmt.Sprint(version, n)] = set
 		}
@@ -208,7 +214,7 @@ func (s *simulation) play(plan schedule) (out outcome) {
 		c := &chaos{world: w, policies: s.policies, killed: map[string]bool{}, frozen: map[string]time.Time{},
 			floor: &floor{x: w.witness, running: map[*task]bool{}}}
 		c.tally = s.tally.of(c.slack)
-		w.witness.tally, w.witness.moody = c.tally, s.moody
+		w.witness.tally, w.witness.moody, w.witness.failing = c.tally, s.moody, s.failing
 		confidant.Store(w.witness)
 		defer confidant.Store(nil)
 		defer func() { out.history = w.witness.told() }()

@@ -25,7 +25,7 @@ var mutations = []struct {
 		"Verb: api.KVCheckSession, Key: fence.LeaderKey, Session: fence.Session",
 		"Verb: api.KVGet, Key: fence.LeaderKey"}}}},
 
-	{"save before act", 9, 200, "without a record|no cutover to it was decided|it serves|nothing is being released", Patch{"agent/controller/save.go", []Edit{{
+	{"save before act", 76, 200, "without a record|no cutover to it was decided|it serves|nothing is being released", Patch{"agent/controller/save.go", []Edit{{
 		"	if err := l.save(ctx, next, ended, dropped, slices.Concat(more, notices)); err != nil {\n",
 		`	if was := l.rec; stateOf(was) != stateOf(next) {
 		l.work.stop()
@@ -46,7 +46,7 @@ var mutations = []struct {
 		"		if !m.Rollback && j.d.Forced == nil {\n",
 		"		if false {\n"}}}},
 
-	{"gates before cutover", 314, 1000, "whose gate has not passed", Patch{"agent/controller/gating.go", []Edit{{
+	{"gates before cutover", 346, 1000, "whose gate has not passed", Patch{"agent/controller/gating.go", []Edit{{
 		"	case out.Verdict == gates.Pass && j.pol",
 		"	case out.Verdict <= gates.Fail && j.pol"}, {
 		"	case out.Verdict == gates.Pass:\n",
