@@ -130,14 +130,26 @@ func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
 		if err != nil {
 			return op.failed(ctx, err)
 		}
-		if slices.ContainsFunc(list, wanted) {
-			return &Error{Op: op.what, Kind: ErrConflict, Err: errors.New("it runs, and Nomad was not told to end it, or was told to run it again")}
+		if slices.ContainsFunc(list, wanted) { // or what was written is not evaluated yet
+			job, err := c.Job(ctx, namespace, id)
+			if err != nil {
+				return err
+			}
+			if job != nil && ToRun(job) {
+				return &Error{Op: op.what, Kind: ErrConflict, Err: errors.New("it runs, and Nomad was not told to end it, or was told to run it again")}
+			}
 		}
 		if !slices.ContainsFunc(list, alive) {
 			return nil
 		}
 		index = advance(index, meta.LastIndex)
 	}
+}
+
+// ToRun says whether anything of a job is to run: it is neither stopped nor scaled
+// to nothing.
+func ToRun(job *api.Job) bool {
+	return !value(job.Stop) && slices.ContainsFunc(job.TaskGroups, func(g *api.TaskGroup) bool { return value(g.Count) > 0 })
 }
 
 // alive says whether an allocation's tasks may still run.

@@ -190,7 +190,8 @@ func (c *Client) WaitStopped(ctx context.Context, namespace, id string) error {
 			if a.of != named(namespace, id) || stub == nil || ended(stub) {
 				continue
 			}
-			if left++; stub.DesiredStatus == api.AllocDesiredStatusRun {
+			left++
+			if job := c.s.jobAsOf(a.of, at); stub.DesiredStatus == api.AllocDesiredStatusRun && job != nil && nomad.ToRun(job) {
 				wanted = refused("wait for the end of", id, nomad.ErrConflict, "it is to run")
 			}
 		}
