@@ -210,6 +210,9 @@ func (c *chaos) nomadFault(call nomadtest.Call) (f nomadtest.Fault) {
 		if f.Stale = c.net.back; !now.Before(c.net.deposed) {
 			f.Stale = uint64(1 + lots.IntN(6))
 		}
+		if call.Op == "Stop" {
+			c.misled[call.Job] = true
+		}
 		c.tally.fault("Nomad: answered by a deposed leader")
 	case n >= 8 && n < 12 && call.Op == "WatchJob":
 		f.Apart = 1 + lots.IntN(6)

@@ -211,7 +211,7 @@ func (s *simulation) play(plan schedule) (out outcome) {
 		}()
 		w := newWorld(j, "")
 		w.quiet = true
-		c := &chaos{world: w, policies: s.policies, killed: map[string]bool{}, frozen: map[string]time.Time{},
+		c := &chaos{world: w, policies: s.policies, killed: map[string]bool{}, frozen: map[string]time.Time{}, misled: map[string]bool{},
 			floor: &floor{x: w.witness, running: map[*task]bool{}}}
 		c.tally = s.tally.of(c.slack)
 		w.witness.tally, w.witness.moody, w.witness.failing = c.tally, s.moody, s.failing
