@@ -56,7 +56,7 @@ var mutations = []struct {
 		"	router.Routes = unframe(&router, readMark(e.GetMeta()).colour).shift(c).build()\n",
 		"	f := unframe(&router, readMark(e.GetMeta()).colour)\n	f.routes = nil\n	router.Routes = f.shift(c).build()\n"}}}},
 
-	{"join before campaign", 40, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
+	{"join before campaign", 49, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
 		"	err := work(term, Term{\n",
 		"	var err error\n	gone := make(chan error, 1)\n	go func() { gone <- work(term, Term{\n"}, {
 		"		lease: o.lease,\n	})\n	close(returned)\n",
