@@ -6,7 +6,7 @@ import (
 )
 
 // Source is where the surface gets what it shows. The agent implements it; it
-// is asked once a request and must answer within the request's context.
+// is asked once for all requests of a moment and must answer within the context.
 type Source interface {
 	Health(ctx context.Context) Health
 }
@@ -51,8 +51,8 @@ func (h Health) Good() bool {
 
 // health answers 200 when the agent is good and 503, with the same body, when
 // it is not, so that Consul's check output tells the reason.
-func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	h := s.source.Health(r.Context())
+func (s *Server) health(ctx context.Context) answer {
+	h := s.source.Health(ctx)
 	if h.PolicyErrors == nil {
 		h.PolicyErrors = []string{}
 	}
@@ -63,7 +63,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	if !h.Good() {
 		code = http.StatusServiceUnavailable
 	}
-	s.write(w, r, code, struct {
+	return s.answer(code, struct {
 		Good bool `json:"good"`
 		Health
 	}{h.Good(), h})

@@ -23,7 +23,8 @@ const (
 	idleTimeout    = time.Minute
 	closeTimeout   = 3 * time.Second
 	maxHeaderBytes = 16 << 10
-	maxConcurrent  = 64
+	maxConcurrent  = 64                // requests
+	maxConnections = 2 * maxConcurrent // open, busy or not
 )
 
 // Config is what a Server needs.
@@ -51,9 +52,9 @@ func New(c Config) *Server {
 	s := &Server{address: c.Address, source: c.Source, logger: c.Logger.Named("http"), slots: make(chan struct{}, maxConcurrent)}
 
 	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/health", s.health)
+	mux.HandleFunc("/v1/health", s.once(s.health))
 	if status, ok := c.Source.(StatusSource); ok {
-		mux.HandleFunc("/v1/status", s.status(status))
+		mux.HandleFunc("/v1/status", s.once(s.status(status)))
 	}
 	if c.Metrics != nil {
 		mux.Handle("/v1/metrics", c.Metrics.handler())
@@ -79,7 +80,8 @@ func (s *Server) Listen() (net.Listener, error) {
 // Run serves on l until ctx ends, then lets requests under way finish.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler:           s.handler,
+		Handler:           attended(s.handler),
+		ConnContext:       withGuest,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      requestTimeout,
@@ -89,7 +91,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() { served <- srv.Serve(newCrowd(l, maxConnections)) }()
 
 	select {
 	case err := <-served:
@@ -106,15 +108,22 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// limit lets only reading requests through, bounds how long and how many, and
-// reads no body.
+// limit lets only reading requests without a body through, and bounds how long
+// and how many.
 func (s *Server) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Cache-Control", "no-store")
+		if r.ContentLength != 0 { // where it ends nobody here and before us need agree about
+			w.Header().Set("Connection", "close")
+		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			s.refuse(w, r, http.StatusMethodNotAllowed, "this surface only reads; commands are keys in Consul KV, or teal's own commands")
+			return
+		}
+		if r.ContentLength != 0 {
+			s.refuse(w, r, http.StatusRequestEntityTooLarge, "this surface takes no body")
 			return
 		}
 		select {
@@ -126,7 +135,6 @@ func (s *Server) limit(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		r.Body = http.MaxBytesReader(w, r.Body, 0)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
@@ -135,23 +143,39 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, http.StatusNotFound, "not found: there are /v1/health, /v1/metrics and /v1/status")
 }
 
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, why string) {
-	s.write(w, r, code, map[string]string{"error": why})
+// once answers all who ask at a time by one answer.
+func (s *Server) once(compute func(context.Context) answer) http.HandlerFunc {
+	all := newTogether(compute)
+	return func(w http.ResponseWriter, r *http.Request) {
+		got, ok := all.get(r.Context())
+		if !ok {
+			s.refuse(w, r, http.StatusServiceUnavailable, "no answer in time")
+			return
+		}
+		s.write(w, r, got)
+	}
 }
 
-func (s *Server) write(w http.ResponseWriter, r *http.Request, code int, v any) {
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, why string) {
+	s.write(w, r, s.answer(code, map[string]string{"error": why}))
+}
+
+func (s *Server) answer(code int, v any) answer {
 	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
-		s.logger.Error("cannot write an answer", "path", r.URL.Path, "error", err)
-		http.Error(w, "internal error", http.StatusInternalServerError)
-		return
+		s.logger.Error("cannot make an answer", "error", err)
+		return answer{http.StatusInternalServerError, []byte(`{"error": "internal error"}`)}
 	}
+	return answer{code, append(body, '\n')}
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, a answer) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
+	w.WriteHeader(a.code)
 	if r.Method == http.MethodHead {
 		return
 	}
-	if _, err := w.Write(append(body, '\n')); err != nil {
+	if _, err := w.Write(a.body); err != nil {
 		s.logger.Debug("client went away", "path", r.URL.Path, "error", err)
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -114,13 +115,12 @@ func NewStatus(leader string, agents []kv.AgentInfo, services []Service) Status 
 	return st
 }
 
-func (s *Server) status(source StatusSource) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		st, err := source.Status(r.Context())
+func (s *Server) status(source StatusSource) func(context.Context) answer {
+	return func(ctx context.Context) answer {
+		st, err := source.Status(ctx)
 		if err != nil {
-			s.refuse(w, r, http.StatusServiceUnavailable, err.Error())
-			return
+			return s.answer(http.StatusServiceUnavailable, map[string]string{"error": err.Error()})
 		}
-		s.write(w, r, http.StatusOK, st)
+		return s.answer(http.StatusOK, st)
 	}
 }
