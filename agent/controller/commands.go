@@ -132,7 +132,7 @@ func (l *loop) conclude(ctx context.Context, c command, result kv.Result) error 
 		switch {
 		case errors.Is(err, consul.ErrConflict):
 			return nil // withdrawn, or consumed by an earlier try
-		case errors.Is(err, consul.ErrForbidden), errors.Is(err, consul.ErrInvalid):
+		case errors.Is(err, consul.ErrInvalid):
 			return final(err)
 		}
 		return err

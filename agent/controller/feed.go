@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 )
@@ -75,7 +77,7 @@ func (l *loop) startFeed(ctx context.Context) *feed {
 	catalog := l.t.c.cfg.Catalog
 	go func() {
 		defer close(f.done)
-		said := ""
+		said := blindness{log: l.log}
 		_ = consul.Watch(ctx, func(ctx context.Context, index uint64) (uint64, error) {
 			asking, cancel := context.WithTimeout(ctx, freshEvery)
 			list, next, err := catalog.Instances(asking, l.svc, index)
@@ -86,17 +88,28 @@ func (l *loop) startFeed(ctx context.Context) *feed {
 			if index > 0 && errors.Is(err, context.DeadlineExceeded) {
 				return 0, nil // nothing new was told for long: look
 			}
-			if err == nil {
-				said = ""
-			} else if said != err.Error() {
-				said = err.Error()
-				l.log.Warn("Consul cannot be asked for the instances, trying again", "error", err)
-			}
+			said.about(err)
 			f.set(list, err)
 			return next, err
 		})
 	}()
 	return f
+}
+
+// blindness tells why instances cannot be seen, once for each reason.
+type blindness struct {
+	log  hclog.Logger
+	said string
+}
+
+func (b *blindness) about(err error) {
+	switch {
+	case err == nil:
+		b.said = ""
+	case b.said != err.Error():
+		b.said = err.Error()
+		b.log.Warn("Consul cannot be asked for the instances, trying again", "error", err)
+	}
 }
 
 func (f *feed) set(list []deployment.Instance, err error) {

@@ -79,7 +79,7 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 	if !ok {
 		return nil
 	}
-	cfg := l.t.c.cfg
+	cfg, said := l.t.c.cfg, blindness{log: l.log}
 	return retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
 		if err := l.t.term.Check(); err != nil {
 			return err
@@ -97,6 +97,9 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 		defer cancel()
 		return consul.Watch(waiting, func(ctx context.Context, index uint64) (uint64, error) {
 			list, next, err := cfg.Catalog.Instances(ctx, l.svc, index)
+			if ctx.Err() == nil {
+				said.about(err)
+			}
 			if err == nil && len(view{instances: list}.of(idle, rec.Route.Loose)) == 0 {
 				return next, consul.ErrStop
 			}

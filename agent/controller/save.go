@@ -74,7 +74,9 @@ func (l *loop) apply(ctx context.Context, more consulapi.KVTxnOps, events ...dep
 }
 
 // save writes the record and the keys that follow from it in one fenced
-// transaction. A write whose answer was lost is recognised as our own.
+// transaction. A write whose answer was lost is recognised as our own. One that
+// the token has no right to waits for the rule: what has come about must not be
+// forgotten, and nobody would give a command twice.
 func (l *loop) save(ctx context.Context, next deployment.Service, ended []deployment.Deployment, dropped []string, more consulapi.KVTxnOps) error {
 	cfg := l.t.c.cfg
 	next.Format = deployment.Format
@@ -110,7 +112,7 @@ func (l *loop) save(ctx context.Context, next deployment.Service, ended []deploy
 			return nil
 		case err == nil, errors.Is(err, consul.ErrConflict), errors.Is(err, consul.ErrUnavailable):
 			return l.reread(ctx, next, raw, err)
-		case errors.Is(err, consul.ErrForbidden), errors.Is(err, consul.ErrInvalid):
+		case errors.Is(err, consul.ErrInvalid):
 			return final(err)
 		}
 		return err
