@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -19,7 +20,7 @@ type nomadFlags struct {
 	caCert, caPath, clientCert, clientKey string
 	tlsServerName                         string
 	tlsSkipVerify                         bool
-	opened                                string
+	opened, inside                        string // the address and the namespace that are asked
 	trust                                 *trust.Settings
 }
 
@@ -52,7 +53,7 @@ func (n *nomadFlags) open() (*api.Client, error) {
 		}
 	}
 	cfg.TLSConfig.Insecure = cfg.TLSConfig.Insecure || n.tlsSkipVerify
-	n.opened = cfg.Address
+	n.opened, n.inside = cfg.Address, cmp.Or(cfg.Namespace, api.DefaultNamespace)
 	n.trust = &trust.Settings{
 		Server: "Nomad", HTTPS: strings.HasPrefix(cfg.Address, "https://"), Certificate: cfg.TLSConfig.ClientCert != "",
 		CA: "-ca-cert or NOMAD_CACERT", ServerName: "-tls-server-name or NOMAD_TLS_SERVER_NAME",
@@ -72,7 +73,7 @@ func (n *nomadFlags) explain(err error, job string) error {
 		case 404:
 			return fmt.Errorf("Nomad has no job %s here. -namespace and -region say where it is; 'nomad status' lists the jobs", job)
 		case 401, 403:
-			return denied{fmt.Sprintf("Nomad's ACLs do not allow to read %s. The token needs:\n\n    namespace \"…\" { capabilities = [\"read-job\"] }\n\nNOMAD_TOKEN or -token gives the token.", job)}
+			return denied{fmt.Sprintf("Nomad's ACLs do not allow to read %s. The token needs:\n\n    namespace %q { capabilities = [\"read-job\"] }\n\nNOMAD_TOKEN or -token gives the token.", job, n.inside)}
 		}
 		if advice := n.trust.Advice(err); advice != "" {
 			return fmt.Errorf("Nomad at %s: %s. %s.", n.opened, strings.TrimSuffix(safe(status.Body()), "."), advice)
