@@ -31,8 +31,8 @@ var layers = [][]string{
 	{"agent/consul", "agent/nomad"}, // adapters
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/ask"},
-	{"agent/measure"},
-	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/held", "agent/login", "agent/packed", "agent/trust"}, // leaves
+	{"agent/login", "agent/measure"},
+	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/held", "agent/packed", "agent/plainfile", "agent/trust"}, // leaves
 }
 
 // fakes stand beside what they are fakes of, and are in no binary.

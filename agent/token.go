@@ -2,12 +2,16 @@ package agent
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
+
+// maxToken bounds a file with a token, which has some dozens of bytes.
+const maxToken = 64 << 10
 
 // tokenFile is a token that somebody else renews, as Nomad does with a
 // workload's identity.
@@ -37,7 +41,7 @@ func newTokenFile(path string, log hclog.Logger, renewed func()) *tokenFile {
 // every change. While it cannot be read, or is empty because it is just being
 // written, the last token stays.
 func (f *tokenFile) token() string {
-	text, err := os.ReadFile(f.path)
+	text, err := plainfile.Read(f.path, maxToken)
 	read := strings.TrimSpace(string(text))
 	if err == nil && read == "" {
 		err = errors.New("it is empty")

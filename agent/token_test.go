@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -65,6 +66,16 @@ func TestRenewedTokenFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect("other")
+	// Whoever may write in the folder makes no request wait, nor takes the agent's memory.
+	for _, link := range []string{pipe(t), "/dev/zero"} {
+		if err := os.Symlink(link, path); err != nil {
+			t.Fatal(err)
+		}
+		expect("other")
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write(t, path, "third")
 	expect("third")
 	if log.count("cannot read the token file") != 4 || log.count("readable again") != 4 { // twice each
@@ -104,4 +115,14 @@ func TestTokenFileOfTheEnvironment(t *testing.T) {
 			t.Errorf("token %q, want %q (%v)", got, token, err)
 		}
 	}
+}
+
+// pipe is one that nobody writes to.
+func pipe(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

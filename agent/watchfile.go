@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 const (
@@ -85,7 +86,7 @@ type fingerprint [sha256.Size]byte
 
 // textSum is a file's fingerprint; one that cannot be read has one, too.
 func textSum(path string) fingerprint {
-	text, err := os.ReadFile(path)
+	text, err := plainfile.Read(path, 1<<20)
 	if err != nil {
 		return sha256.Sum256([]byte("\x00unreadable"))
 	}

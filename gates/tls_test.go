@@ -189,7 +189,7 @@ func TestTLSToInstances(t *testing.T) {
 		"our key is missing":         {ca.config(byAddress, byAddressKey, ca), trusts + shows(client, clientKey+"x"), gates.Hold, "key_file: open " + clientKey + "x: no such file"},
 		"another one's key":          {ca.config(byAddress, byAddressKey, ca), trusts + shows(client, overdueKey), gates.Hold, "are no certificate with its key"},
 		"an authority that is none":  {ca.config(byAddress, byAddressKey, nil), fmt.Sprintf("ca_file = %q", garbage), gates.Hold, "ca_file: there is no certificate in " + garbage},
-		"a file that is no PEM file": {ca.config(byAddress, byAddressKey, nil), fmt.Sprintf("ca_file = %q", huge), gates.Hold, "is larger than 65536 bytes"},
+		"a file that is no PEM file": {ca.config(byAddress, byAddressKey, nil), fmt.Sprintf("ca_file = %q", huge), gates.Hold, "it is larger than 64 KiB"},
 	} {
 		for kind, k := range kinds {
 			t.Run(kind+" "+name, func(t *testing.T) {

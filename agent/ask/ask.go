@@ -12,13 +12,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 const (
@@ -80,7 +80,7 @@ func client(a measure.Access) (*http.Client, error) {
 		headers.Set(name, value)
 	}
 	for name, path := range a.HeaderFiles {
-		value, err := secret(path)
+		value, err := plainfile.Read(path, maxSecret)
 		if err != nil {
 			return nil, fmt.Errorf("header_files: %s: %w", name, err)
 		}
@@ -97,20 +97,6 @@ func client(a measure.Access) (*http.Client, error) {
 		}},
 		CheckRedirect: sameHost,
 	}, nil
-}
-
-// secret reads a small file.
-func secret(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // read side
-	text, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
-	if err == nil && len(text) > maxSecret {
-		err = fmt.Errorf("%s is larger than %d bytes", path, maxSecret)
-	}
-	return text, err
 }
 
 // sameHost lets a redirect lead to another path and nowhere else: another host's

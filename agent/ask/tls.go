@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 // TLS reads the files that settings name. An error begins with the setting that
@@ -14,7 +15,7 @@ import (
 func TLS(t measure.TLS) (*tls.Config, error) {
 	c := &tls.Config{ServerName: t.ServerName, InsecureSkipVerify: t.InsecureSkipVerify} //nolint:gosec // the policy's choice
 	if t.CAFile != "" {
-		pem, err := secret(t.CAFile)
+		pem, err := plainfile.Read(t.CAFile, maxSecret)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
@@ -26,11 +27,11 @@ func TLS(t measure.TLS) (*tls.Config, error) {
 	if t.CertFile == "" {
 		return c, nil
 	}
-	cert, err := secret(t.CertFile)
+	cert, err := plainfile.Read(t.CertFile, maxSecret)
 	if err != nil {
 		return nil, fmt.Errorf("cert_file: %w", err)
 	}
-	key, err := secret(t.KeyFile)
+	key, err := plainfile.Read(t.KeyFile, maxSecret)
 	if err != nil {
 		return nil, fmt.Errorf("key_file: %w", err)
 	}

@@ -10,12 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 const (
@@ -27,6 +28,8 @@ const (
 	// look is how often it is asked whether a new token is known yet. Servers
 	// tell each other within milliseconds.
 	look = 50 * time.Millisecond
+	// maxJWT bounds the file, in bytes.
+	maxJWT = 64 << 10
 )
 
 // Token is what a login gives.
@@ -181,7 +184,7 @@ func (k *Keeper) logIn(ctx context.Context) (string, error) {
 // ask logs in and waits until the token can be used: the server that is asked
 // next may not have heard of it yet.
 func (k *Keeper) ask(ctx context.Context) (Token, error) {
-	text, err := os.ReadFile(k.File)
+	text, err := plainfile.Read(k.File, maxJWT)
 	if err != nil {
 		return Token{}, err
 	}

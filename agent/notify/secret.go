@@ -2,9 +2,7 @@ package notify
 
 import (
 	"fmt"
-	"io"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 // secret is a value that must not be seen: given as it is, for which the config
@@ -52,12 +51,7 @@ func (s *secret) read() (string, error) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(s.dir, path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", fmt.Errorf("%s_file: %w", s.name, err)
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxSecret))
+	raw, err := plainfile.Read(path, maxSecret)
 	if err != nil {
 		return "", fmt.Errorf("%s_file: %w", s.name, err)
 	}

@@ -6,12 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 // racy is how fresh a file may be for its time stamp to say nothing: a second
@@ -59,7 +60,9 @@ func readVersion(path string, last *version, always bool) *version {
 	}
 	v := &version{at: now}
 	if err == nil {
-		v.text, err = readText(path, info)
+		var text []byte
+		text, err = plainfile.Read(path, maxFileSize)
+		v.text = string(text)
 	}
 	if err != nil {
 		v.err = explain(path, err)
@@ -71,27 +74,6 @@ func readVersion(path string, last *version, always bool) *version {
 	sum := sha256.Sum256([]byte(v.text))
 	v.stamp, v.hash = stampOf(info), hex.EncodeToString(sum[:])
 	return v
-}
-
-// readText reads a file of bounded size. What is not a plain file is refused
-// before it is opened: opening a pipe waits for ever.
-func readText(path string, info fs.FileInfo) (string, error) {
-	if !info.Mode().IsRegular() {
-		return "", errors.New("it is not a plain file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
-	if err != nil {
-		return "", err
-	}
-	if len(text) > maxFileSize {
-		return "", fmt.Errorf("it is larger than %d KiB", maxFileSize/1024)
-	}
-	return string(text), nil
 }
 
 // explain says what is wrong with a file in words that do not depend on which

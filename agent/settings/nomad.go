@@ -2,12 +2,12 @@ package settings
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	nomadapi "github.com/hashicorp/nomad/api"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 // Nomad is how Nomad is reached. What is empty is left to the environment:
@@ -71,7 +71,7 @@ func (s *Settings) NomadConfig() (*nomadapi.Config, error) {
 		config.SecretID = "" // the environment's: who logs in has no token yet
 	}
 	if n.TokenFile != "" {
-		token, err := os.ReadFile(n.TokenFile)
+		token, err := plainfile.Read(n.TokenFile, 64<<10)
 		if err != nil {
 			return nil, fmt.Errorf("read Nomad's token: %w", err)
 		}
