@@ -112,8 +112,8 @@ func exitCode(t *api.TaskState) string {
 // LogTail is the last of what a task wrote to stdout or stderr, at most most
 // bytes of it.
 func (c *Client) LogTail(ctx context.Context, namespace, alloc, task, stream string, most int) (string, error) {
-	op := request{c: c, operation: "logs", what: fmt.Sprintf("read %s of task %q", stream, task),
-		need: fmt.Sprintf("namespace %q { capabilities = [\"read-logs\"] }", namespace)}
+	op := c.ask("logs of", namespace, task, "read-logs")
+	op.what = fmt.Sprintf("read %s of task %q", stream, task)
 	limited, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	path := "/v1/client/fs/logs/" + url.PathEscape(alloc) + "?" + url.Values{
