@@ -67,6 +67,7 @@ plugin "raw_exec" {
 acl {
   enabled                  = %[10]t
   token_min_expiration_ttl = "1s" # so that tests see one end
+  policy_ttl               = "1s" # and a rule that was taken away, on clients too
 }
 
 consul {

@@ -18,9 +18,6 @@ import (
 	"github.com/tealdeploy/teal/testbed/world"
 )
 
-// lacking is a policy without one of its rules.
-func lacking(policy string, r rule) string { return strings.Replace(policy, r.text, "", 1) }
-
 // unquoted is a log as its lines were before hclog put them in quotes.
 func unquoted(log string) string { return strings.ReplaceAll(log, `\"`, `"`) }
 
@@ -40,6 +37,44 @@ func (s *stage) bids(ctx context.Context, args ...string) error {
 		return err
 	}
 	return errors.New(ran.String())
+}
+
+// nudged says that a release may go on, as a person does who has given the rule
+// that was missing, where it waits for that.
+func (s *stage) nudged(ctx context.Context, rec deployment.Service) bool {
+	s.t.Helper()
+	args := []string{"deploy", "-detach", rec.Name}
+	switch d := rec.Deployment; {
+	case rec.Held != nil:
+		args = []string{"resume", rec.Name}
+	case rec.Problem != nil, d != nil && d.Outcome == deployment.Failed:
+	default:
+		return false
+	}
+	_, err := s.CLI(ctx, args...) // what becomes of it the record tells
+	return err == nil
+}
+
+// named is how an agent names a rule of its own where it is missing.
+func (s *stage) named(r rule) string {
+	s.t.Helper()
+	switch r.capability {
+	case "":
+	case "submit-job": // it includes parse-job, and is named beside it where there is neither
+		return r.capability
+	default:
+		return r.String()
+	}
+	message := map[string]string{
+		"key_prefix":     fmt.Sprintf(`key "%sleader" { policy = "read" }`, s.Keys.Prefix()),
+		"session_prefix": `session "consul-1" { policy = "write" }`,
+		"service":        fmt.Sprintf(`service %q { policy = "write" }`, r.name),
+		"node_prefix":    `node_prefix "" { policy = "read" }`,
+	}[r.resource]
+	if message == "" {
+		s.t.Fatalf("docs/acl.md has a rule that this test does not know: %s", r.text)
+	}
+	return message
 }
 
 // verdicts is where docs/acl.md has the keys of kv triggers.
@@ -107,14 +142,10 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 			switch {
 			case err != nil:
 				return err
-			case rec.Held != nil: // a person looks at it, and says that it may go on
-				return s.bids(ctx, "resume", "each")
-			case rec.Problem != nil:
-				return s.bids(ctx, "deploy", "-detach", "each")
+			case s.nudged(ctx, rec):
+				err = errors.New("somebody had to say that it may go on")
 			case rec.Deployment == nil || rec.Deployment.Candidate.Version != v.Version:
 				err = fmt.Errorf("the release of %s has not begun", v.Version)
-			case rec.Deployment.Outcome == deployment.Failed:
-				return s.bids(ctx, "deploy", "-detach", "each")
 			case rec.Deployment.Outcome == "":
 				err = fmt.Errorf("the release of %s is %s", v.Version, rec.Deployment.State)
 			}
@@ -130,15 +161,7 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 			continue // for people's own routes and for kv triggers; see below
 		}
 		n++
-		message := map[string]string{
-			"key_prefix":     fmt.Sprintf(`key "%sleader" { policy = "read" }`, s.Keys.Prefix()),
-			"session_prefix": `session "consul-1" { policy = "write" }`,
-			"service":        fmt.Sprintf(`service %q { policy = "write" }`, r.name),
-			"node_prefix":    `node_prefix "" { policy = "read" }`,
-		}[r.resource]
-		if message == "" {
-			t.Fatalf("docs/acl.md has a rule that this test does not know: %s", r.text)
-		}
+		message := s.named(r)
 		t.Log(n, message)
 		lack(fmt.Sprint(n), message, func() {
 			s.rules("agent", lacking(inConsul, r))
@@ -153,20 +176,13 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 			}
 		})
 	}
-	own := `["parse-job", "submit-job", "read-job"]`
-	ownOnly, _, ok := strings.Cut(inNomad, "namespace \"*\"")
-	if !ok || !strings.Contains(inNomad, own) {
-		t.Fatalf("docs/acl.md has other rules for Nomad:\n%s", inNomad)
-	}
-	for _, m := range []struct{ capability, rules string }{
-		{"parse-job", strings.Replace(inNomad, own, `["read-job"]`, 1)}, // submit-job implies it
-		{"submit-job", strings.Replace(inNomad, own, `["parse-job", "read-job"]`, 1)},
-		{"read-job", strings.Replace(ownOnly, own, `["parse-job", "submit-job"]`, 1)}, // the other block gives it, too
-	} {
+	for _, r := range s.rulesOf(inNomad) {
+		if r.name == "*" {
+			continue // see below
+		}
 		n++
-		message := fmt.Sprintf(`namespace "default" { capabilities = [%q] }`, m.capability)
-		t.Log(n, message)
-		lack(fmt.Sprint(n), message, func() { s.nomadRules("agent", m.rules) }, func() { s.nomadRules("agent", inNomad) })
+		t.Log(n, r)
+		lack(fmt.Sprint(n), s.named(r), func() { s.nomadRules("agent", lacking(inNomad, r)) }, func() { s.nomadRules("agent", inNomad) })
 	}
 	c.unharmed()
 
@@ -177,6 +193,12 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 	}
 	_, err := s.NomadClient().Namespaces().Register(&nomadapi.Namespace{Name: "elsewhere"}, nil) // else there is but one to read
 	s.must(err)
+	ownOnly := inNomad
+	for _, r := range s.rulesOf(inNomad) {
+		if r.name == "*" {
+			ownOnly = lacking(ownOnly, r)
+		}
+	}
 	s.nomadRules("agent", ownOnly)
 	var readsServices, readsVerdicts string
 	for _, r := range s.rulesOf(inConsul) {
@@ -241,7 +263,8 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 // done: what waits for approval goes on waiting, and no command is left lying.
 func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 	s := openAlone(t, "folk", cluster.Options{ACL: true})
-	s.agent("a")
+	audited := s.audited()
+	a := s.agent("a")
 	v := world.Service{Name: "folk", Version: "1.0.0"}
 	s.begin(v)
 	v.Version, v.Approval, v.Watch, v.Soak = "2.0.0", "required = true", -1, -1
@@ -295,6 +318,7 @@ func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 	}
 	each("Operator", []string{"status"}, []string{"abort", "folk"})
 	each("Approver", []string{"approve", "folk"})
+	each("Auditor", []string{"audit", "verify", "-agent", a.Name, audited}, []string{"report", "folk"})
 	each("Pipeline", []string{"deploy", "-detach", "folk"}, []string{"plan", "folk"})
 	v.Approval += "\n approvers = [\"alice\"]"
 	s.write(v)

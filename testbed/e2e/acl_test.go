@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -39,24 +38,6 @@ func (s *stage) documented(heading, service string) string {
 	rules := s.blocks(heading, "hcl")[0]
 	return strings.NewReplacer(`"teal/`, `"`+s.Keys.Prefix(), `/api/`, `/`+service+`/`, `/api"`, `/`+service+`"`, `"api"`, `"`+service+`"`).Replace(rules)
 }
-
-// rule is one of a policy's rules: its resource and name, and its text.
-type rule struct{ resource, name, text string }
-
-// rulesOf takes a policy of Consul's apart.
-func (s *stage) rulesOf(policy string) []rule {
-	s.t.Helper()
-	var all []rule
-	for _, m := range consulRule.FindAllStringSubmatch(policy, -1) {
-		all = append(all, rule{resource: m[1], name: m[2], text: m[0]})
-	}
-	if len(all) == 0 || len(all) != strings.Count(policy, "policy = ") {
-		s.t.Fatalf("%d rules found in:\n%s", len(all), policy)
-	}
-	return all
-}
-
-var consulRule = regexp.MustCompile(`(?m)^(\w+) "([^"]*)" \{\n +policy = "\w+"\n\}\n`)
 
 // rules replaces those of a Consul policy.
 func (s *stage) rules(name, rules string) {
