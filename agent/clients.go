@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	consulapi "github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/tealdeploy/teal/agent/api"
@@ -25,23 +26,9 @@ func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed f
 		config.Token = TokenOf(path, log, renewed)
 	}
 	if s.Consul.AuthMethod != "" {
-		plain := s.ConsulConfig()
-		plain.TokenFile = os.DevNull
-		anonymous, err := consul.New(consul.Config{API: plain, Failures: m.ConsulError})
-		if err != nil {
+		var err error
+		if logOut, err = LogIn(&config, s.ConsulConfig(), s.Consul.AuthMethod, s.Consul.JWTFile, log, renewed); err != nil {
 			return nil, nil, err
-		}
-		logins := consul.NewLogins(anonymous)
-		keeper := login.New(login.Config{
-			Server: logins, Name: "Consul", Method: s.Consul.AuthMethod, File: s.Consul.JWTFile,
-			Header: consul.TokenHeader, Renewed: renewed, Log: log,
-		})
-		config.Over = keeper.Transport
-		logOut = func(ctx context.Context) error {
-			if secret := keeper.LastToken(); secret != "" {
-				return logins.LogOut(ctx, secret)
-			}
-			return nil
 		}
 	}
 	if config.Token != nil || config.Over != nil {
@@ -49,6 +36,30 @@ func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed f
 	}
 	client, err := consul.New(config)
 	return client, logOut, err
+}
+
+// LogIn has the requests of a client that is still to be made carry a token that
+// is had by showing the JWT in a file to an auth method of Consul's. plain says
+// how Consul is reached, once more, and is used up; renewed is as of TokenOf. It
+// gives what gives the token back at the end.
+func LogIn(config *consul.Config, plain *consulapi.Config, method, file string, log hclog.Logger, renewed func()) (logOut func(context.Context) error, err error) {
+	plain.Token, plain.TokenFile = "", os.DevNull
+	anonymous, err := consul.New(consul.Config{API: plain, Failures: config.Failures})
+	if err != nil {
+		return nil, err
+	}
+	logins := consul.NewLogins(anonymous)
+	keeper := login.New(login.Config{
+		Server: logins, Name: "Consul", Method: method, File: file,
+		Header: consul.TokenHeader, Renewed: renewed, Log: log,
+	})
+	config.Over = keeper.Transport
+	return func(ctx context.Context) error {
+		if secret := keeper.LastToken(); secret != "" {
+			return logins.LogOut(ctx, secret)
+		}
+		return nil
+	}, nil
 }
 
 // newNomad makes the client that everything shares.

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	consul "github.com/hashicorp/consul/api"
 	"github.com/posener/complete"
 
 	"github.com/tealdeploy/teal/agent"
@@ -109,8 +108,8 @@ func TestAgentAndWorkGetTheirOptions(t *testing.T) {
 
 	var w worker.Config
 	var at string
-	runWorker = func(_ context.Context, cfg worker.Config, consul *consul.Config) (int, error) {
-		w, at = cfg, consul.Address
+	runWorker = func(_ context.Context, cfg worker.Config, access workAccess) (int, error) {
+		w, at = cfg, access.config().Address
 		return 7, nil
 	}
 	t.Setenv("ENVIRONMENT_NAME", "green")
@@ -118,6 +117,9 @@ func TestAgentAndWorkGetTheirOptions(t *testing.T) {
 	r.want(t, 7, "", "")
 	if w.Service != "api" || w.Colour != deployment.Green || w.KillTimeout != 5*time.Second || at != "consul:8500" || w.Keys.Prefix() != "x/" || w.Log == nil || strings.Join(w.Command, " ") != "bin/worker -service mail -- x" {
 		t.Errorf("%+v", w)
+	}
+	for _, args := range [][]string{{"-auth-method=workers"}, {"-jwt-file=jwt"}, {"-auth-method=workers", "-jwt-file=jwt", "-token=x"}, {"-auth-method=workers", "-jwt-file=jwt", "-token-file=x"}} {
+		teal(t, slices.Concat([]string{"work", "-service=api"}, args, []string{"--", "true"})...).want(t, exitError, "", "-auth-method")
 	}
 	teal(t, "work", "-service=api", "-colour=blue", "--", "sh", "-h").want(t, 7, "", "")
 	if w.Colour != deployment.Blue || strings.Join(w.Command, " ") != "sh -h" {
