@@ -254,8 +254,7 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 		Triggers: fmt.Sprintf("trigger \"kv\" \"verdict\" {\n  key = \"%s{version}\"\n}", verdicts)})
 	rec = s.record("each-2", "that it holds", func(r deployment.Service) bool { return r.Held != nil })
 	s.says(rec.Held.Reason, fmt.Sprintf(`key %q { policy = "read" }`, key))
-	s.rules("agent", also.Replace(inConsul))
-	s.teal(0, "resume", "each-2")
+	s.rules("agent", also.Replace(inConsul)) // and the hold goes by itself
 	s.ends("each-2", "2.0.0", deployment.Succeeded)
 }
 
