@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/plainfile"
 )
 
 // file is what is used of an *os.File.
@@ -222,21 +224,28 @@ func headPath(path string) string { return path + ".head" }
 
 func readHead(path string) Head {
 	var h Head
-	raw, err := os.ReadFile(headPath(path))
+	raw, err := plainfile.Read(headPath(path), 64<<10)
 	if err != nil || json.Unmarshal(raw, &h) != nil || len(h.Hash) != len(Origin) {
 		return Head{}
 	}
 	return h
 }
 
-// writeHead is a help, not a proof: that it fails is no trouble.
+// writeHead is a help, not a proof: that it fails is no trouble. What somebody has
+// put in its place, such as a link to a file of the agent's, is not written to.
 func writeHead(path string, h Head) {
 	raw, err := json.Marshal(h)
 	if err != nil {
 		return
 	}
 	partial := headPath(path) + ".partial"
-	if os.WriteFile(partial, append(raw, '\n'), 0o600) == nil {
+	_ = os.Remove(partial) // of an agent that was killed
+	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return
+	}
+	_, err = f.Write(append(raw, '\n'))
+	if errors.Join(err, f.Close()) == nil {
 		_ = os.Rename(partial, headPath(path)) // an older one is as good
 	}
 }
