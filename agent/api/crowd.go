@@ -28,7 +28,7 @@ type guest struct {
 	net.Conn
 	crowd *crowd
 	place *list.Element // guarded by crowd.mu, as is busy; nil once it has gone
-	busy  bool          // a request of its own is being answered
+	busy  bool          // an answer to it is being made
 }
 
 // Accept implements net.Listener.
@@ -101,13 +101,12 @@ func withGuest(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, guestKey{}, conn)
 }
 
-// attended lets no connection go whose request is being answered.
-func attended(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g, ok := r.Context().Value(guestKey{}).(*guest); ok {
-			g.set(true)
-			defer g.set(false)
-		}
-		next.ServeHTTP(w, r)
-	})
+// attend lets no connection go whose request is being worked at, until leave.
+func attend(r *http.Request) (leave func()) {
+	g, ok := r.Context().Value(guestKey{}).(*guest)
+	if !ok {
+		return func() {}
+	}
+	g.set(true)
+	return func() { g.set(false) }
 }

@@ -146,6 +146,35 @@ func TestWhoIsBeingAnsweredStays(t *testing.T) {
 	}
 }
 
+// Whoever asks for much and does not read it keeps nobody else out, neither of
+// the same nor of anything else.
+func TestSlowReadersKeepNobodyOut(t *testing.T) {
+	much := source{health: Health{Consul: OK}}
+	for i := range 5000 { // more than the kernel keeps for who does not read
+		much.status.Services = append(much.status.Services, Service{Name: fmt.Sprint("service ", i), Error: strings.Repeat("x", 1000)})
+	}
+	l := serve(t, much)
+	var all []net.Conn
+	for range maxConnections - 1 {
+		conn := dial(t, l)
+		fmt.Fprint(conn, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+		all = append(all, conn)
+	}
+	for _, conn := range all {
+		if _, err := conn.Read(make([]byte, 1)); err != nil { // it is being answered, or refused
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/v1/health", "/v1/metrics", "/v1/status"} {
+		conn := dial(t, l)
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %+v, %v", path, answer, err)
+		}
+	}
+}
+
 // Paths that lead elsewhere lead nowhere, and what follows a request's body is
 // not taken for another request's answer.
 func TestOddRequests(t *testing.T) {

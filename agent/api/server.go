@@ -23,7 +23,7 @@ const (
 	idleTimeout    = time.Minute
 	closeTimeout   = 3 * time.Second
 	maxHeaderBytes = 16 << 10
-	maxConcurrent  = 64                // requests
+	maxConcurrent  = 64                // that wait for the same answer
 	maxConnections = 2 * maxConcurrent // open, busy or not
 )
 
@@ -41,7 +41,6 @@ type Server struct {
 	source  Source
 	logger  hclog.Logger
 	handler http.Handler
-	slots   chan struct{}
 }
 
 // New builds the surface. It opens nothing.
@@ -49,7 +48,7 @@ func New(c Config) *Server {
 	if c.Logger == nil {
 		c.Logger = hclog.NewNullLogger()
 	}
-	s := &Server{address: c.Address, source: c.Source, logger: c.Logger.Named("http"), slots: make(chan struct{}, maxConcurrent)}
+	s := &Server{address: c.Address, source: c.Source, logger: c.Logger.Named("http")}
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/health", s.once(s.health))
@@ -57,7 +56,11 @@ func New(c Config) *Server {
 		mux.HandleFunc("/v1/status", s.once(s.status(status)))
 	}
 	if c.Metrics != nil {
-		mux.Handle("/v1/metrics", c.Metrics.handler())
+		metrics := c.Metrics.handler() // which bounds how many ask by itself
+		mux.HandleFunc("/v1/metrics", func(w http.ResponseWriter, r *http.Request) {
+			defer attend(r)()
+			metrics.ServeHTTP(w, r)
+		})
 	}
 	mux.HandleFunc("/", s.notFound)
 	s.handler = s.limit(mux)
@@ -80,7 +83,7 @@ func (s *Server) Listen() (net.Listener, error) {
 // Run serves on l until ctx ends, then lets requests under way finish.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{
-		Handler:           attended(s.handler),
+		Handler:           s.handler,
 		ConnContext:       withGuest,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       requestTimeout,
@@ -109,7 +112,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 }
 
 // limit lets only reading requests without a body through, and bounds how long
-// and how many.
+// they take.
 func (s *Server) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
@@ -126,13 +129,6 @@ func (s *Server) limit(next http.Handler) http.Handler {
 			s.refuse(w, r, http.StatusRequestEntityTooLarge, "this surface takes no body")
 			return
 		}
-		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
-		default:
-			s.refuse(w, r, http.StatusServiceUnavailable, "too many requests at once")
-			return
-		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
@@ -143,11 +139,21 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, http.StatusNotFound, "not found: there are /v1/health, /v1/metrics and /v1/status")
 }
 
-// once answers all who ask at a time by one answer.
+// once answers all who ask at a time by one answer. Whoever is slow to read it
+// takes no place of those who wait for another, nor keeps his own for sure.
 func (s *Server) once(compute func(context.Context) answer) http.HandlerFunc {
-	all := newTogether(compute)
+	all, places := newTogether(compute), make(chan struct{}, maxConcurrent)
 	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+		default:
+			s.refuse(w, r, http.StatusServiceUnavailable, "too many requests at once")
+			return
+		}
+		leave := attend(r)
 		got, ok := all.get(r.Context())
+		leave()
+		<-places
 		if !ok {
 			s.refuse(w, r, http.StatusServiceUnavailable, "no answer in time")
 			return
