@@ -8,13 +8,13 @@ import (
 	nomadapi "github.com/hashicorp/nomad/api"
 )
 
-// ConsulClient talks to the first Consul server with the cluster's token.
+// ConsulClient talks to the local Consul with the cluster's token.
 func (c *Cluster) ConsulClient() *consulapi.Client {
-	return c.ConsulClientOf(c.Consul[0])
+	return c.ConsulClientOf(c.Local)
 }
 
-// ConsulClientOf talks to the given Consul server with the cluster's token.
-// Each server has one client: a client is a pool of connections, and Consul
+// ConsulClientOf talks to the given agent of Consul's with the cluster's token.
+// Each has one client: a client is a pool of connections, and Consul
 // bounds how many one address may hold.
 func (c *Cluster) ConsulClientOf(s *Server) *consulapi.Client {
 	s.once.Do(func() {

@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,8 @@ import (
 type Options struct {
 	Dir           string    // work directory, kept after Stop; empty means a temporary one, removed by Stop
 	Log           io.Writer // told which servers are used; nil means nobody
-	ConsulServers int       // 1 (default) to 5; the first is the one that Nomad and clients use
+	ConsulServers int       // 1 (default) to 5
+	ConsulClient  bool      // an agent of Consul's that is no server, as every machine has one; else Nomad and clients use the first server
 	ACL           bool      // Consul denies by default; Cluster.Token manages everything
 	NomadACL      bool      // Nomad denies by default; Cluster.NomadToken manages everything
 	TLS           bool      // both speak TLS only, and only with clients of the authority in Cluster.TLS
@@ -39,7 +41,8 @@ type Options struct {
 // Cluster is a running Consul and Nomad.
 type Cluster struct {
 	Dir    string    // work directory: configuration, data, logs
-	Consul []*Server // one or more, the first is the one that Nomad and clients use
+	Consul []*Server // one or more: the servers
+	Local  *Server   // the agent of Consul's that Nomad and clients use: the first server, or with Options.ConsulClient none of them
 	Nomad  *Server   // nil with Options.WithoutNomad
 	Token  string    // Consul's management token with Options.ACL, else empty
 	// NomadToken is Nomad's management token with Options.NomadACL, else empty.
@@ -113,7 +116,7 @@ func Start(ctx context.Context, o Options) (_ *Cluster, err error) {
 	if o.NomadACL {
 		c.NomadToken = managementToken
 	}
-	if err := c.startConsul(ctx, consul, o.ConsulServers); err != nil {
+	if err := c.startConsul(ctx, consul, o.ConsulServers, o.ConsulClient); err != nil {
 		return nil, err
 	}
 	if !o.WithoutNomad {
@@ -140,6 +143,9 @@ func (c *Cluster) Stop() error {
 		c.stopJobs(ctx)
 		errs = append(errs, c.Nomad.stop(ctx))
 	}
+	if c.Local != nil && !slices.Contains(c.Consul, c.Local) {
+		errs = append(errs, c.Local.stop(ctx))
+	}
 	for i := len(c.Consul) - 1; i >= 0; i-- {
 		errs = append(errs, c.Consul[i].stop(ctx))
 	}
@@ -161,6 +167,9 @@ func (c *Cluster) Stop() error {
 // Servers are all servers that the cluster has.
 func (c *Cluster) Servers() []*Server {
 	all := append([]*Server(nil), c.Consul...)
+	if c.Local != nil && !slices.Contains(all, c.Local) {
+		all = append(all, c.Local)
+	}
 	if c.Nomad != nil {
 		all = append(all, c.Nomad)
 	}
@@ -186,12 +195,12 @@ func (c *Cluster) Env() []string {
 	return env
 }
 
-// consulAddress is the first Consul's as CONSUL_HTTP_ADDR takes it.
+// consulAddress is the local Consul's as CONSUL_HTTP_ADDR takes it.
 func (c *Cluster) consulAddress() string {
 	if c.TLS == nil {
-		return c.Consul[0].HTTP
+		return c.Local.HTTP
 	}
-	return c.URL(c.Consul[0])
+	return c.URL(c.Local)
 }
 
 // Bin is a folder that holds the servers' binaries by their plain names: what

@@ -98,10 +98,11 @@ func TestConsulRestartKeepsData(t *testing.T) {
 	stopped(t, c)
 }
 
-// With three servers another one leads after the leader was killed, under
-// ACLs that deny by default; two clusters run side by side.
+// With three servers another one leads after the leader was killed, whichever
+// that was, and the Consul beside them, which is none, finds it; under ACLs that
+// deny by default. Two clusters run side by side.
 func TestThreeServersElectAnotherLeader(t *testing.T) {
-	c := start(t, cluster.Options{WithoutNomad: true, ConsulServers: 3, ACL: true})
+	c := start(t, cluster.Options{WithoutNomad: true, ConsulServers: 3, ConsulClient: true, ACL: true})
 	other := start(t, cluster.Options{WithoutNomad: true})
 	old, err := c.ConsulLeader(t.Context())
 	if err != nil {
@@ -119,9 +120,10 @@ func TestThreeServersElectAnotherLeader(t *testing.T) {
 		return err
 	})
 	t.Logf("%s leads after %s", leader.Name, time.Since(began))
-	if _, err := c.ConsulClientOf(leader).KV().Put(pair("teal/x", "y"), nil); err != nil {
-		t.Error(err)
-	}
+	await(t, func(context.Context) error {
+		_, err := c.ConsulClient().KV().Put(pair("teal/x", "y"), nil)
+		return err
+	})
 	if err := old.Start(t.Context()); err != nil {
 		t.Error(err)
 	}

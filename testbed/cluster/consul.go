@@ -18,19 +18,29 @@ import (
 // managementToken is no secret: it opens nothing but a test on loopback.
 const managementToken = "7ea1b9ee-0000-4000-8000-000000000001"
 
-// startConsul runs n servers, each on a loopback address of its own.
-func (c *Cluster) startConsul(ctx context.Context, binary servers.Binary, n int) error {
-	for i := range n {
-		s, err := c.consulServer(binary, i, n)
+// startConsul runs n servers, and a client beside them where one is asked for:
+// each on a loopback address of its own.
+func (c *Cluster) startConsul(ctx context.Context, binary servers.Binary, n int, client bool) error {
+	all := n
+	if client {
+		all++
+	}
+	for i := range all {
+		s, err := c.consulAgent(binary, i, n)
 		if err != nil {
 			return err
 		}
-		c.Consul = append(c.Consul, s)
+		if i == 0 || i == n {
+			c.Local = s
+		}
+		if i < n {
+			c.Consul = append(c.Consul, s)
+		}
 		if err := s.launch(); err != nil {
 			return err
 		}
 	}
-	for _, s := range c.Consul {
+	for _, s := range c.Servers() {
 		if err := s.WaitReady(ctx); err != nil {
 			return err
 		}
@@ -38,16 +48,18 @@ func (c *Cluster) startConsul(ctx context.Context, binary servers.Binary, n int)
 	return nil
 }
 
-func (c *Cluster) consulServer(binary servers.Binary, i, n int) (*Server, error) {
-	name := fmt.Sprintf("consul-%d", i+1)
+// consulAgent makes the i-th agent of Consul's; the first n are the servers.
+func (c *Cluster) consulAgent(binary servers.Binary, i, n int) (*Server, error) {
+	name := "consul-client"
+	if i < n {
+		name = fmt.Sprintf("consul-%d", i+1)
+	}
 	address := fmt.Sprintf("127.0.0.%d", i+1)
 	join := make([]string, n)
 	for j := range n {
 		join[j] = fmt.Sprintf("127.0.0.%d:%d", j+1, c.slot.port(3))
 	}
 	config := map[string]any{
-		"server":                  true,
-		"bootstrap_expect":        n,
 		"node_name":               name,
 		"data_dir":                filepath.Join(c.Dir, name),
 		"bind_addr":               address,
@@ -59,13 +71,19 @@ func (c *Cluster) consulServer(binary servers.Binary, i, n int) (*Server, error)
 		"skip_leave_on_interrupt": true,
 		"disable_keyring_file":    true,
 		"log_level":               "info",
-		"performance":             map[string]any{"raft_multiplier": 1},
 		"connect":                 map[string]any{"enabled": true},
 		"limits":                  map[string]any{"http_max_conns_per_client": 4096},
+		// On a machine that has much else to do nobody is dead who is late; with
+		// his node all services on it would be.
+		"gossip_lan": map[string]any{"probe_interval": "3s", "probe_timeout": "2s", "suspicion_mult": 8},
 		"ports": map[string]any{
 			"http": c.slot.port(0), "grpc": c.slot.port(1), "server": c.slot.port(2), "serf_lan": c.slot.port(3),
 			"https": -1, "grpc_tls": -1, "dns": -1, "serf_wan": -1,
 		},
+	}
+	if i < n {
+		config["server"], config["bootstrap_expect"] = true, n
+		config["performance"] = map[string]any{"raft_multiplier": 1}
 	}
 	if c.TLS != nil {
 		c.consulTLS(config)

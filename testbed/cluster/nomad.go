@@ -92,7 +92,7 @@ func (c *Cluster) startNomad(ctx context.Context, binary servers.Binary) error {
 	}
 	text := fmt.Sprintf(nomadConfig, filepath.Join(c.Dir, name),
 		c.slot.port(10), c.slot.port(11), c.slot.port(12), lowest, highest,
-		c.Consul[0].HTTP, c.Consul[0].GRPC, c.Token, c.NomadToken != "", towardsConsul, own)
+		c.Local.HTTP, c.Local.GRPC, c.Token, c.NomadToken != "", towardsConsul, own)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return err
 	}

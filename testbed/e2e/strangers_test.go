@@ -7,9 +7,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
 
@@ -202,4 +206,56 @@ func TestTokensRotate(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// Whoever opens connections to the agent's surface, and goes on and on, takes
+// nothing from it that it needs: it may have few files open, releases all the same,
+// and answers others.
+func TestManyConnectionsTakeNothingAway(t *testing.T) {
+	s := open(t, "crowd")
+	few := filepath.Join(s.Dir, "few.sh")
+	s.must(os.WriteFile(few, []byte("#!/bin/sh\nulimit -n 256\nexec "+s.World.Teal+" \"$@\"\n"), 0o755)) //nolint:gosec // it is run
+	a := s.agentWith("a", world.AgentOptions{Binary: few})
+	v := world.Service{Name: "crowd", Version: "1.0.0"}
+	s.begin(v)
+	ctx, cancel := context.WithCancel(t.Context())
+	var opened sync.WaitGroup
+	enough := make(chan struct{})
+	opened.Go(func() {
+		var all []net.Conn
+		defer func() {
+			for _, conn := range all {
+				conn.Close()
+			}
+		}()
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			if conn, err := net.Dial("tcp", a.HTTP); err == nil {
+				if all = append(all, conn); len(all) == 500 {
+					close(enough)
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	})
+	defer opened.Wait()
+	defer cancel()
+	<-enough
+	v.Version, v.Watch, v.Soak = "2.0.0", -1, -1
+	s.write(v)
+	s.ends("crowd", "2.0.0", deployment.Succeeded)
+	s.must(cluster.Await(s.soon(), func(ctx context.Context) error {
+		status, h, err := a.Health(ctx)
+		if err == nil && (status != http.StatusOK || !h.Leading) {
+			err = fmt.Errorf("health answers %d: %+v", status, h)
+		}
+		return err
+	}))
+	if said := a.Tail(1000); strings.Contains(said, "too many open files") {
+		t.Errorf("it ran out of files:\n%s", a.Tail(30))
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,9 +43,10 @@ type Handovers struct {
 	Cutovers     int
 	AgentKills   int
 	WorkerKills  int
-	LeaderKills  int // of Consul, in the moment of the cutover's write
-	LeaderBefore int // of these, before Consul had the write
-	Harmed       int // requests
+	LeaderKills  int            // of Consul, in the moment of the cutover's write
+	LeaderBefore int            // of these, before Consul had the write
+	Leaders      map[string]int // who was killed
+	Harmed       int            // requests
 }
 
 // crew is some workers a colour under `teal work`, and what they write.
@@ -138,8 +140,13 @@ func (c *crew) since(offset int64) ([]tick, error) {
 
 // HandOver cuts over so many times, and the jobs with the traffic. On the way
 // it kills workers and agents, and Consul's leader so many times at the very
-// write of the cutover.
+// write of the cutover: whichever of its servers that is, also the one by which
+// the local Consul asks the others.
 func HandOver(ctx context.Context, w *world.World, name string, cutovers, leaderKills int, log io.Writer) (h Handovers, err error) {
+	if slices.Contains(w.Consul, w.Local) {
+		return h, errors.New("agents, Nomad and the data plane would lose their own Consul, not its leader: have one that is no server (ConsulClient)")
+	}
+	h.Leaders = map[string]int{}
 	l, err := newLane(ctx, w, name, world.Service{Jobs: fmt.Sprintf("handover_deadline = %q", deadline)}, log)
 	if err != nil {
 		return h, err
@@ -221,6 +228,9 @@ func (h *Handovers) count(ctx context.Context, l *lane, c *crew, calm int64) err
 	harmed, requests := l.harmed()
 	h.Harmed = harmed
 	fmt.Fprintf(l.log, "requests: %s\n", requests)
+	for _, f := range requests.Failures {
+		fmt.Fprintf(l.log, "lost at %s after %s on %q: %v\n", f.Begun.Format("15:04:05.000"), f.Took, f.Subset, f.Err)
+	}
 	return nil
 }
 
@@ -287,7 +297,7 @@ func (l *lane) cutover(ctx context.Context, c *crew, i, cutovers, leaderKills in
 		if err := quorum(ctx, l.World); err != nil {
 			return err
 		}
-		leader, err := spared(ctx, l.Site)
+		leader, err := l.ConsulLeader(ctx)
 		if err != nil {
 			return err
 		}
@@ -311,6 +321,7 @@ func (l *lane) cutover(ctx context.Context, c *crew, i, cutovers, leaderKills in
 					return err
 				}
 				h.LeaderKills++
+				h.Leaders[leader.Name]++
 				if moment == Before {
 					h.LeaderBefore++
 				}

@@ -59,7 +59,7 @@ func newLaneOver(ctx context.Context, listen func() (net.Listener, error), w *wo
 	if err != nil {
 		return nil, err
 	}
-	l.consul = newWireAt(listener, "consul", w.Consul[0].HTTP)
+	l.consul = newWireAt(listener, "consul", w.Local.HTTP)
 	if l.nomad, err = NewWire("nomad", w.Nomad.HTTP); err != nil {
 		return nil, err
 	}

@@ -31,29 +31,3 @@ func quorum(ctx context.Context, w *world.World) error {
 		return nil
 	})
 }
-
-// spared gives Consul's leader, which is not the first server: that one is
-// whom the agents, Nomad and the data plane talk to, and the kill is to be that
-// of the leader alone.
-func spared(ctx context.Context, s *world.Site) (*cluster.Server, error) {
-	for {
-		leader, err := s.ConsulLeader(ctx)
-		if err != nil || leader != s.Consul[0] {
-			return leader, err
-		}
-		ran, err := s.ConsulCLI(ctx, "operator", "raft", "transfer-leader")
-		if err != nil {
-			return nil, err
-		}
-		err = cluster.Await(ctx, func(ctx context.Context) error {
-			now, err := s.ConsulLeader(ctx)
-			if err == nil && now == s.Consul[0] {
-				err = fmt.Errorf("%s still leads: %s", now.Name, ran)
-			}
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-}

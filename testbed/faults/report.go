@@ -21,27 +21,28 @@ const (
 
 // Report is build/faults.json.
 type Report struct {
-	Writes            int         `json:"writes"`      // of the undisturbed walks
-	KillPoints        int         `json:"kill_points"` // at which the agent died
-	Missed            int         `json:"missed"`      // tried, and the run had no such write
-	Converged         int         `json:"converged"`
-	FailedRequests    int         `json:"failed_requests"` // in all parts
-	FrozenLeaders     int         `json:"frozen_leaders"`
-	StaleWrites       int         `json:"stale_writes"`
-	ConsulLeaderKills int         `json:"consul_leader_kills"`
-	Failover          Percentiles `json:"failover_ms"`
-	Handover          Percentiles `json:"handover_ms"`
-	Away              []Away      `json:"away"`
-	Pair              PairFigures `json:"pair"`
-	Fenced            []Fenced    `json:"fenced"`
-	Kills             []Kill      `json:"kills"`
-	Frozen            []Late      `json:"frozen"`
-	Consul            string      `json:"consul"`
-	Nomad             string      `json:"nomad"`
-	Machine           string      `json:"machine"`
-	Partial           string      `json:"partial,omitempty"` // only the parts that match this were done
-	Wanted            Wanted      `json:"wanted"`
-	Errors            []string    `json:"errors"` // parts that did not come to their end
+	Writes            int            `json:"writes"`      // of the undisturbed walks
+	KillPoints        int            `json:"kill_points"` // at which the agent died
+	Missed            int            `json:"missed"`      // tried, and the run had no such write
+	Converged         int            `json:"converged"`
+	FailedRequests    int            `json:"failed_requests"` // in all parts
+	FrozenLeaders     int            `json:"frozen_leaders"`
+	StaleWrites       int            `json:"stale_writes"`
+	ConsulLeaderKills int            `json:"consul_leader_kills"`
+	ConsulLeaders     map[string]int `json:"consul_leaders"` // which servers these were
+	Failover          Percentiles    `json:"failover_ms"`
+	Handover          Percentiles    `json:"handover_ms"`
+	Away              []Away         `json:"away"`
+	Pair              PairFigures    `json:"pair"`
+	Fenced            []Fenced       `json:"fenced"`
+	Kills             []Kill         `json:"kills"`
+	Frozen            []Late         `json:"frozen"`
+	Consul            string         `json:"consul"`
+	Nomad             string         `json:"nomad"`
+	Machine           string         `json:"machine"`
+	Partial           string         `json:"partial,omitempty"` // only the parts that match this were done
+	Wanted            Wanted         `json:"wanted"`
+	Errors            []string       `json:"errors"` // parts that did not come to their end
 }
 
 // Wanted is how much a whole run was to do: one that did less has shown less.
@@ -149,6 +150,7 @@ func (r *Report) AddPair(p Pair) {
 func (r *Report) AddHandovers(h Handovers) Jobs {
 	r.FailedRequests += h.Harmed
 	r.ConsulLeaderKills += h.LeaderKills
+	r.ConsulLeaders = h.Leaders
 	return Jobs{
 		Handovers: h.Handovers, Overlaps: h.Overlaps, TokenRegressions: h.TokenRegressions,
 		MaxGapMS: ms(h.Calm), FaultsMaxGapMS: ms(h.MaxGap), DeadlineMS: ms(deadline),
@@ -166,7 +168,7 @@ func (r Report) Print(out io.Writer, j Jobs) {
 	row("came to the same end", r.Converged, "all")
 	row("leaders frozen with a write in their hands", r.FrozenLeaders, "")
 	row("writes by leaders that woke up too late", r.StaleWrites, "none")
-	row("Consul's leader killed during a cutover", r.ConsulLeaderKills, "")
+	row("Consul's leader killed during a cutover", r.ConsulLeaderKills, fmt.Sprint(r.ConsulLeaders))
 	for _, a := range r.Away {
 		end := "came to the same end"
 		if a.Broken != "" {

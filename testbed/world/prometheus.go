@@ -45,7 +45,7 @@ scrape_configs:
         target_label: colour
       - source_labels: [__meta_consul_service]
         target_label: service
-`, s.Consul[0].HTTP, service)
+`, s.Local.HTTP, service)
 	if err := s.WriteFile("prometheus.yml", config); err != nil {
 		return nil, err
 	}

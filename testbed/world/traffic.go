@@ -48,7 +48,7 @@ type TrafficOptions struct {
 	Rate       int    // requests a second; 50 when 0
 	Path       string // "/" when empty
 	Uncoloured string // see load.Config
-	Follow     int    // follow another Consul server than the first
+	Follow     int    // follow this Consul server; the local Consul when 0
 }
 
 // NewTraffic follows the routes to a service and listens for requests. The
@@ -61,7 +61,10 @@ func (w *World) NewTraffic(service string, o TrafficOptions) (*Traffic, error) {
 		o.Path = "/"
 	}
 	t := &Traffic{service: service}
-	server := w.Consul[o.Follow]
+	server := w.Local
+	if o.Follow > 0 {
+		server = w.Consul[o.Follow]
+	}
 	t.Follower = xds.New(xds.Config{
 		Consul: w.ConsulClientOf(server), GRPC: server.GRPC, Token: w.Token,
 		Caller: "caller-of-" + service, Upstream: service, OnChange: t.changed,

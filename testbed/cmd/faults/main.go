@@ -76,7 +76,7 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, calm.Stop()) }()
-	rough, err := world.Start(ctx, world.Options{Options: cluster.Options{ConsulServers: 3}})
+	rough, err := world.Start(ctx, world.Options{Options: cluster.Options{ConsulServers: 3, ConsulClient: true}})
 	if err != nil {
 		return err
 	}
