@@ -55,7 +55,7 @@ func LogIn(config *consul.Config, plain *consulapi.Config, method, file string, 
 	})
 	config.Over = keeper.Transport
 	return func(ctx context.Context) error {
-		if secret := keeper.LastToken(); secret != "" {
+		if secret := keeper.LastToken(ctx); secret != "" {
 			return logins.LogOut(ctx, secret)
 		}
 		return nil

@@ -92,9 +92,9 @@ func (k *Keeper) token(ctx context.Context) (string, error) {
 	} else if err := k.wait(ctx); err != nil {
 		return "", err
 	}
-	defer k.done()
 	secret, due, err := k.have() // meanwhile somebody else may have logged in
 	if !due {
+		k.done()
 		return secret, err
 	}
 	if other, err := k.logIn(ctx); err == nil {
@@ -111,17 +111,19 @@ func (k *Keeper) instead(ctx context.Context, refused string) (string, error) {
 	if err := k.wait(ctx); err != nil {
 		return "", err
 	}
-	defer k.done()
 	k.mu.Lock()
 	secret, next, failed := k.secret, k.next, k.failed
 	k.mu.Unlock()
 	switch {
 	case secret != refused && secret != "":
+		k.done()
 		return secret, nil
 	case secret == "" && time.Now().Before(next):
+		k.done()
 		return "", failed
 	}
 	if known, err := k.Server.Knows(ctx, refused); known || err != nil {
+		k.done()
 		return "", nil
 	}
 	k.Log.Info("the token is not known any more; logging in again", "method", k.Method)
@@ -150,17 +152,36 @@ func (k *Keeper) have() (secret string, due bool, err error) {
 	return secret, due, err
 }
 
-// logIn gets another token. The caller has the turn.
+// logIn gets another token. The caller has the turn, and gives it away. A login
+// goes on when whoever needed it gives up: it may have been answered already, and
+// a token that nobody knows of would be left at the server.
 func (k *Keeper) logIn(ctx context.Context) (string, error) {
+	type outcome struct {
+		secret string
+		err    error
+	}
+	came := make(chan outcome, 1)
+	go func() {
+		defer k.done()
+		secret, err := k.another(context.WithoutCancel(ctx))
+		came <- outcome{secret, err}
+	}()
+	select {
+	case o := <-came:
+		return o.secret, o.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// another is a new token, which everybody uses from now on.
+func (k *Keeper) another(ctx context.Context) (string, error) {
 	t, err := k.ask(ctx)
 	now := time.Now()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err != nil {
 		err = fmt.Errorf("log in at %s's auth method %q by %s: %w", k.Name, k.Method, k.File, err)
-		if ctx.Err() != nil {
-			return "", err // who asked has given up, which says nothing of the next
-		}
 		k.failed, k.next = err, now.Add(gap)
 		if !k.told {
 			k.told = true
@@ -216,8 +237,12 @@ func (k *Keeper) ask(ctx context.Context) (Token, error) {
 	}
 }
 
-// LastToken is the token in use, empty if there is none: for logging out.
-func (k *Keeper) LastToken() string {
+// LastToken is the token in use, empty if there is none: for logging out. It
+// waits for a login that is under way, for as long as ctx lasts.
+func (k *Keeper) LastToken(ctx context.Context) string {
+	if k.wait(ctx) == nil {
+		defer k.done()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.secret

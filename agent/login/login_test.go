@@ -172,8 +172,8 @@ func TestATokenThatIsGoneIsReplaced(t *testing.T) {
 		b.works()
 		b.works()
 		b.saw("s1 403 hello", "s2 200 hello", "s2 200 hello")
-		if b.renewed != 1 || b.LastToken() != "s2" {
-			t.Errorf("renewed %d times, last %s", b.renewed, b.LastToken())
+		if b.renewed != 1 || b.LastToken(t.Context()) != "s2" {
+			t.Errorf("renewed %d times, last %s", b.renewed, b.LastToken(t.Context()))
 		}
 
 		// Many at once are refused: one of them logs in.
@@ -349,4 +349,28 @@ func TestARequestIsNotChanged(t *testing.T) {
 		t.Errorf("%v %v, headers %v", answer, err, r.Header)
 	}
 	b.saw("s1 200 hello", "s1 403 once")
+}
+
+// Whoever needed a login gives up while it is under way: the token is kept for the
+// next, and known to whoever logs out.
+func TestALoginThatNobodyWaitsForIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{jwt: "one", known: map[string]time.Time{}, late: 3}
+		path := filepath.Join(t.TempDir(), "jwt")
+		if err := os.WriteFile(path, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k := New(Config{Server: s, Name: "Consul", Method: "teal", File: path, Header: "X-Token", Log: hclog.NewNullLogger()})
+		ctx, cancel := context.WithTimeout(t.Context(), look/2) // the token has been given, and is not known yet
+		defer cancel()
+		if secret, err := k.token(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%q, %v", secret, err)
+		}
+		if last := k.LastToken(t.Context()); last != "s1" {
+			t.Errorf("the last token is %q", last)
+		}
+		if secret, err := k.token(t.Context()); secret != "s1" || err != nil || s.logins != 1 {
+			t.Errorf("%q, %v after %d logins", secret, err, s.logins)
+		}
+	})
 }

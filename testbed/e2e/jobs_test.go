@@ -69,11 +69,16 @@ func (s *stage) owner(service string, want deployment.Colour) {
 // more waits until the journal has more lines of a colour.
 func (j journal) more(colour deployment.Colour, word string) {
 	j.s.t.Helper()
+	j.reaches(colour, word, count(j.lines(), string(colour)+" "+word)+1)
+}
+
+// reaches waits until the journal has so many lines of a colour.
+func (j journal) reaches(colour deployment.Colour, word string, n int) {
+	j.s.t.Helper()
 	line := string(colour) + " " + word
-	before := count(j.lines(), line)
 	j.s.must(cluster.Await(j.s.soon(), func(context.Context) error {
-		if count(j.lines(), line) <= before {
-			return fmt.Errorf("no more %q in %v", line, j.lines())
+		if count(j.lines(), line) < n {
+			return fmt.Errorf("no %d lines %q in %v", n, line, j.lines())
 		}
 		return nil
 	}))

@@ -83,11 +83,16 @@ echo "$ENVIRONMENT_NAME ends" >> %[1]s
 			Env:   append(s.Env(), "ENVIRONMENT_NAME=blue", "CONSUL_HTTP_TOKEN="+way.token),
 			Ready: func(context.Context) error { return nil },
 		})
+		t.Cleanup(func() {
+			if t.Failed() {
+				fmt.Fprintf(t.Output(), "--- worker by %s\n%s\n", way.name, w.Tail(40))
+			}
+		})
 		s.must(w.Start(s.soon()))
-		j.more(deployment.Blue, "works")
+		j.reaches(deployment.Blue, "works", 1)
 		way.rotate()
 		if !way.goesOn {
-			j.more(deployment.Blue, "ends")
+			j.reaches(deployment.Blue, "ends", 1)
 			s.must(cluster.Await(s.soon(), func(context.Context) error {
 				if said := w.Tail(50); !strings.Contains(said, "permission denied by Consul's ACLs") || !strings.Contains(said, "ACL not found") {
 					return fmt.Errorf("it does not say why:\n%s", said)
@@ -100,12 +105,12 @@ echo "$ENVIRONMENT_NAME ends" >> %[1]s
 		} else {
 			// The command has not begun anew when the jobs go, and comes back with them.
 			s.must(s.Put(s.soon(), s.Keys.JobProcessor("heir"), "none"))
-			j.more(deployment.Blue, "ends")
+			j.reaches(deployment.Blue, "ends", 1)
 			if n := count(j.lines(), "blue begins"); n != 1 {
 				t.Errorf("by %s the command was begun %d times", way.name, n)
 			}
 			s.must(s.Put(s.soon(), s.Keys.JobProcessor("heir"), "blue"))
-			j.more(deployment.Blue, "begins")
+			j.reaches(deployment.Blue, "begins", 2)
 		}
 		if code, err := w.Terminate(s.soon()); err != nil || code != 0 {
 			t.Errorf("by %s it ended with %d, %v:\n%s", way.name, code, err, w.Tail(20))
