@@ -32,7 +32,7 @@ var layers = [][]string{
 	{"agent/kv", "gates", "rollback", "jobspec"},
 	{"agent/ask"},
 	{"agent/login", "agent/measure"},
-	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/held", "agent/packed", "agent/plainfile", "agent/trust"}, // leaves
+	{"agent/deep", "agent/deployment", "agent/hclbody", "agent/held", "agent/packed", "agent/plainfile", "agent/redact", "agent/trust"}, // leaves
 }
 
 // fakes stand beside what they are fakes of, and are in no binary.

@@ -2,19 +2,15 @@ package gates
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/base64"
 	"encoding/json"
-	"html"
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Evidence goes into a KV record and onto a screen: it is short, printable and
@@ -28,14 +24,8 @@ const (
 	maxLog     = 1500 // characters of the figure "log": the end of what a test had to say
 )
 
-const redacted = "[redacted]"
-
-// sensitive finds headers that people echo in error pages, whatever their
-// values are.
-var sensitive = regexp.MustCompile(`(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-(?:[a-z0-9]+-)*token|x-api-key)(\\?["']?\s*[:=]\s*\[?\s*)(\\?"[^"\r\n]*|\\?'[^'\r\n]*|[^\r\n]*)`)
-
 // secrets are texts that must not appear in evidence.
-type secrets []string
+type secrets = redact.Secrets
 
 // open are the headers whose values say nothing secret, and something useful.
 var open = map[string]bool{
@@ -58,52 +48,9 @@ func secretsOf(headers map[string]string, path, body string) secrets {
 		if open[http.CanonicalHeaderKey(name)] {
 			continue
 		}
-		values = append(values, value)
-		scheme, credentials, ok := strings.Cut(strings.TrimSpace(value), " ") // "Bearer …"
-		if !ok {
-			continue
-		}
-		values = append(values, credentials)
-		if plain, err := base64.StdEncoding.DecodeString(strings.TrimSpace(credentials)); err == nil && strings.EqualFold(scheme, "Basic") {
-			_, password, _ := strings.Cut(string(plain), ":")
-			values = append(values, string(plain), password)
-		}
+		values = append(values, redact.Header(value)...)
 	}
-	return spelled(values...)
-}
-
-// spelled are values in the forms in which an answer may echo them.
-func spelled(values ...string) secrets {
-	found := map[string]bool{}
-	for _, s := range values {
-		s = strings.TrimSpace(s)
-		if line(s) == "" {
-			continue
-		}
-		found[s] = true
-		found[line(s)] = true
-		found[url.QueryEscape(s)] = true
-		found[url.PathEscape(s)] = true
-		found[inURL(s)] = true
-		found[html.EscapeString(s)] = true
-		quoted := strconv.Quote(s) // as Go's own errors have it
-		found[quoted[1:len(quoted)-1]] = true
-		if quoted, err := json.Marshal(s); err == nil {
-			found[string(quoted[1:len(quoted)-1])] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(found), longest)
-}
-
-// longest orders secrets so that no part of one is left.
-func longest(a, b string) int {
-	return cmp.Or(len(b)-len(a), strings.Compare(a, b))
-}
-
-// and adds more secrets to those that are known.
-func (s secrets) and(more secrets) secrets {
-	all := slices.SortedFunc(slices.Values(slices.Concat(s, more)), longest)
-	return slices.Compact(all)
+	return redact.Spelled(values...)
 }
 
 // minWithin is how long a value in a body has to be to be called a secret: the
@@ -148,78 +95,21 @@ func within(body string) (values []string) {
 	return values
 }
 
-// scrub removes the secrets, and makes the text one printable line.
-func (s secrets) scrub(text string) string {
-	for _, secret := range s {
-		text = strings.ReplaceAll(text, secret, "\x00")
-	}
-	text = sensitive.ReplaceAllString(text, "${1}${2}\x00")
-	text = line(strings.ReplaceAll(text, "\x00", redacted))
-	// Only now, on one line, may a secret with blanks in it show.
-	pieces := strings.Split(text, redacted)
-	for i := range pieces {
-		for _, secret := range s {
-			pieces[i] = strings.ReplaceAll(pieces[i], secret, "\x00")
-		}
-		pieces[i] = strings.ReplaceAll(pieces[i], "\x00", redacted)
-	}
-	return strings.Join(pieces, redacted)
-}
-
 // excerpt is what may be shown of a body. Whole says that nothing of it is
 // missing; else the last of it may be the first half of a secret.
-func (s secrets) excerpt(body []byte, whole bool) string {
+func excerpt(s secrets, body []byte, whole bool) string {
 	body = bytes.TrimSpace(body)
 	if len(body) > maxRead {
 		body, whole = body[:maxRead], false
 	}
-	if !whole && len(s) > 0 {
-		body = body[:max(0, len(body)-len(s[0]))]
+	if whole {
+		return cut(s.Scrub(string(body)), maxExcerpt)
 	}
-	return cut(s.scrub(string(body)), maxExcerpt)
+	return cut(s.ScrubCut(string(body)), maxExcerpt)
 }
 
-// beheaded takes away what, at the beginning of a line, may be the rest of a secret: of
-// a long log only the end is read, and that may begin in the middle of one.
-func (s secrets) beheaded(text string) string {
-	lines := strings.SplitAfter(text, "\n")
-	for i := range lines {
-		lines[i] = s.withoutRest(lines[i])
-	}
-	return strings.Join(lines, "")
-}
-
-// withoutRest takes the longest rest of a secret from the beginning of a text.
-func (s secrets) withoutRest(text string) string {
-	longest := 0
-	for _, secret := range s {
-		for at := 1; len(secret)-at >= max(minWithin, longest+1); at++ {
-			if strings.HasPrefix(text, secret[at:]) {
-				longest = len(secret) - at
-			}
-		}
-	}
-	if longest == 0 {
-		return text
-	}
-	return redacted + text[longest:]
-}
-
-// line replaces whatever a terminal would act upon.
-func line(text string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r == utf8.RuneError:
-			return '.'
-		case unicode.IsSpace(r):
-			return ' '
-		case !unicode.IsPrint(r):
-			return '.'
-		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
-}
+// line is a text as one printable line.
+func line(text string) string { return redact.Line(text) }
 
 // cut shortens a text to at most most characters.
 func cut(text string, most int) string {

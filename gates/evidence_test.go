@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 func TestScrubbing(t *testing.T) {
@@ -40,7 +42,7 @@ func TestScrubbing(t *testing.T) {
 		{"x-api-key=abc def", "x-api-key=[redacted]"},
 		{"\x1b[31mred\x00\x7f\u200b\xff", ".[31mred[redacted]..."},
 	} {
-		if got := s.scrub(c.body); got != c.want {
+		if got := s.Scrub(c.body); got != c.want {
 			t.Errorf("%q\n got %q\nwant %q", c.body, got, c.want)
 		}
 	}
@@ -49,17 +51,17 @@ func TestScrubbing(t *testing.T) {
 // What was not read to its end may end in the middle of a secret.
 func TestAnExcerptDoesNotShowHalfASecret(t *testing.T) {
 	s := secretsOf(map[string]string{"Authorization": "s3cr3t-s3cr3t"}, "", "")
-	if got := s.excerpt([]byte("token s3cr3t-s3c"), false); strings.Contains(got, "s3c") {
+	if got := excerpt(s, []byte("token s3cr3t-s3c"), false); strings.Contains(got, "s3c") {
 		t.Errorf("cut off by the peer: %q", got)
 	}
 	blanks := strings.Repeat(" ", maxRead-10)
-	if got := s.excerpt([]byte("x"+blanks+"s3cr3t-s3cr3t"), true); strings.Contains(got, "s3c") {
+	if got := excerpt(s, []byte("x"+blanks+"s3cr3t-s3cr3t"), true); strings.Contains(got, "s3c") {
 		t.Errorf("cut off by the limit: %q", got)
 	}
-	if got := s.excerpt([]byte("all of it"), true); got != "all of it" {
+	if got := excerpt(s, []byte("all of it"), true); got != "all of it" {
 		t.Errorf("a short body: %q", got)
 	}
-	if got := s.excerpt([]byte(strings.Repeat("é", 1000)), true); utf8.RuneCountInString(got) != maxExcerpt || !strings.HasSuffix(got, "é…") {
+	if got := excerpt(s, []byte(strings.Repeat("é", 1000)), true); utf8.RuneCountInString(got) != maxExcerpt || !strings.HasSuffix(got, "é…") {
 		t.Errorf("a long body: %q", got)
 	}
 }
@@ -79,8 +81,8 @@ func FuzzScrubbing(f *testing.F) {
 		}
 		s := secretsOf(map[string]string{"X-Secret": secret}, "", "")
 		for _, whole := range []bool{true, false} {
-			out := s.excerpt([]byte(before+secret+after+strings.ReplaceAll(secret, " ", "\n\t")), whole)
-			for _, piece := range strings.Split(out, redacted) {
+			out := excerpt(s, []byte(before+secret+after+strings.ReplaceAll(secret, " ", "\n\t")), whole)
+			for _, piece := range strings.Split(out, redact.Redacted) {
 				if strings.Contains(piece, secret) || strings.Contains(piece, line(secret)) {
 					t.Fatalf("%q shows %q", out, secret)
 				}

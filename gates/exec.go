@@ -87,7 +87,7 @@ func (g Exec) Check(ctx context.Context, target Target) (Finding, error) {
 	hidden := spoken(g.Env)
 	f := Finding{Figures: map[string]string{"took": took.Round(time.Millisecond).String()}}
 	if text := strings.TrimSpace(output.text()); text != "" {
-		f.Figures[figureLog] = hidden.scrub(hidden.beheaded(text))
+		f.Figures[figureLog] = hidden.Scrub(hidden.Beheaded(text))
 	}
 	name := filepath.Base(g.Command[0])
 	switch {

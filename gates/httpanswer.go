@@ -78,7 +78,7 @@ func (v *visit) judge(step Step, resp *http.Response) answer {
 			a.wrong += ` (it speaks TLS there: scheme = "https")`
 		}
 		if unsaved == "" || resp.StatusCode >= http.StatusBadRequest {
-			a.body = v.secrets.excerpt(body, err == nil && len(body) < maxRead)
+			a.body = excerpt(v.secrets, body, err == nil && len(body) < maxRead)
 		}
 		return a
 	}
@@ -93,7 +93,7 @@ func (v *visit) judge(step Step, resp *http.Response) answer {
 	}
 	if a.wrong != "" && step.readsBody() {
 		if unsaved == "" { // else what was to be saved may stand elsewhere in it
-			a.body = v.secrets.excerpt(body, !a.large)
+			a.body = excerpt(v.secrets, body, !a.large)
 		}
 		if a.large {
 			a.wrong += " (the body is larger than 1 MiB, and only that much was looked at)"
@@ -109,7 +109,7 @@ func (v *visit) save(step Step, header http.Header, body []byte) (missing string
 		value, wrong := save.from(header, body)
 		if wrong != "" {
 			if missing == "" {
-				missing = cut(v.secrets.scrub(wrong), maxExcerpt)
+				missing = cut(v.secrets.Scrub(wrong), maxExcerpt)
 			}
 			continue
 		}
@@ -122,14 +122,14 @@ func (v *visit) save(step Step, header http.Header, body []byte) (missing string
 // mismatch says in what the body differs, or nothing.
 func (v *visit) mismatch(step Step, body []byte) string {
 	if step.BodyContains != "" && !bytes.Contains(body, []byte(step.BodyContains)) {
-		return fmt.Sprintf("answered a body without %q", cut(v.secrets.scrub(step.BodyContains), maxExcerpt))
+		return fmt.Sprintf("answered a body without %q", cut(v.secrets.Scrub(step.BodyContains), maxExcerpt))
 	}
 	if step.BodyRegex != nil && !step.BodyRegex.Match(body) {
-		return fmt.Sprintf("answered a body that does not match %q", cut(v.secrets.scrub(step.BodyRegex.String()), maxExcerpt))
+		return fmt.Sprintf("answered a body that does not match %q", cut(v.secrets.Scrub(step.BodyRegex.String()), maxExcerpt))
 	}
 	if len(step.JSON) > 0 {
 		if wrong := mismatchJSON(body, step.JSON); wrong != "" {
-			return cut(v.secrets.scrub(wrong), maxExcerpt)
+			return cut(v.secrets.Scrub(wrong), maxExcerpt)
 		}
 	}
 	return ""

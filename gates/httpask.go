@@ -43,7 +43,7 @@ func (g HTTP) prepare(target Target) (look, error) {
 		if err != nil {
 			return look{}, err
 		}
-		l.secrets = l.secrets.and(secretsOf(filled.Headers, filled.Path, filled.Body))
+		l.secrets = l.secrets.And(secretsOf(filled.Headers, filled.Path, filled.Body))
 	}
 	if l.tls, err = ask.TLS(g.TLS.Settings()); err != nil {
 		return look{}, err
@@ -71,7 +71,7 @@ func (v *visit) hide(values ...string) {
 	for i, value := range values {
 		as[strconv.Itoa(i)] = value
 	}
-	v.secrets = v.secrets.and(secretsOf(as, "", ""))
+	v.secrets = v.secrets.And(secretsOf(as, "", ""))
 }
 
 // what is asked, as evidence has it.
@@ -93,7 +93,7 @@ func (l look) shown(step Step) string {
 	if hasQuery {
 		path += "?…"
 	}
-	return cut(l.secrets.scrub(path), maxExcerpt)
+	return cut(l.secrets.Scrub(path), maxExcerpt)
 }
 
 // walk takes the steps one after another, until one is not answered as
@@ -104,9 +104,9 @@ func (v *visit) walk(ctx context.Context, base string) (a answer) {
 	for _, step := range v.Steps {
 		filled, err := step.fill(expander{v.target, v.saved})
 		if err != nil { // by what an answer held: all else was filled in before
-			return answer{step: step.Name, took: took, wrong: fmt.Sprintf("at step %s gave a value that cannot be sent: %s", step.Name, v.secrets.scrub(err.Error()))}
+			return answer{step: step.Name, took: took, wrong: fmt.Sprintf("at step %s gave a value that cannot be sent: %s", step.Name, v.secrets.Scrub(err.Error()))}
 		}
-		v.secrets = v.secrets.and(secretsOf(filled.Headers, filled.Path, filled.Body))
+		v.secrets = v.secrets.And(secretsOf(filled.Headers, filled.Path, filled.Body))
 		a = v.ask(ctx, client, base, filled)
 		took += a.took
 		a.step, a.took = step.Name, took
@@ -156,7 +156,7 @@ func (v *visit) ask(ctx context.Context, client *http.Client, base string, step 
 	resp, err := client.Do(req)
 	var refused redirectError
 	if errors.As(err, &refused) {
-		return answer{wrong: v.secrets.scrub(refused.Error()), took: time.Since(began)}
+		return answer{wrong: v.secrets.Scrub(refused.Error()), took: time.Since(began)}
 	}
 	if err != nil {
 		return answer{err: v.safe(err)}
@@ -214,7 +214,7 @@ func (v *visit) safe(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
-	if text := v.secrets.scrub(err.Error()); text != line(err.Error()) {
+	if text := v.secrets.Scrub(err.Error()); text != line(err.Error()) {
 		return errors.New(text)
 	}
 	return err

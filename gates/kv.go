@@ -65,7 +65,7 @@ func (g KV) Check(ctx context.Context, target Target) (Finding, error) {
 			key, cut(line(string(value)), maxExcerpt), strings.Join(yes, ", "), strings.Join(no, ", "))
 	default:
 		f.Verdict, f.Reason = said.verdict, fmt.Sprintf("key %s says %s, without a reason", key, said.verdict)
-		if why := secrets(nil).scrub(said.Reason); why != "" {
+		if why := secrets(nil).Scrub(said.Reason); why != "" {
 			f.Reason = fmt.Sprintf("key %s says %s: %s", key, said.verdict, cut(why, maxFigure))
 		}
 	}

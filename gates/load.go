@@ -294,7 +294,7 @@ func (g Load) judge(s *seen, hidden secrets) (Finding, error) {
 	}}
 	var passed []string
 	if share > g.Errors {
-		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.scrub(advised(errors.New(s.failure), "the instance", g.Scheme == "https", g.TLS))))
+		passed = append(passed, fmt.Sprintf("%.2f %% of %d requests failed, more than %.2f %%, at first with: %s", share*100, s.Requests, g.Errors*100, hidden.Scrub(advised(errors.New(s.failure), "the instance", g.Scheme == "https", g.TLS))))
 	}
 	for _, limit := range []struct {
 		name   string
@@ -306,7 +306,7 @@ func (g Load) judge(s *seen, hidden secrets) (Finding, error) {
 	}
 	switch {
 	case s.ours != "":
-		return f, fmt.Errorf("the load could not be sent from here: %s", hidden.scrub(s.ours))
+		return f, fmt.Errorf("the load could not be sent from here: %s", hidden.Scrub(s.ours))
 	case len(passed) > 0:
 		f.Verdict, f.Reason = Fail, strings.Join(passed, "; ")
 	case s.Rate < reached*float64(g.Rate):

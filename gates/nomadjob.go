@@ -115,9 +115,9 @@ func (g NomadJob) Check(ctx context.Context, target Target) (Finding, error) {
 		figures["exit_code"] = end.Exit
 	}
 	if end.Log != "" {
-		figures[figureLog] = hidden.scrub(hidden.beheaded(end.Log))
+		figures[figureLog] = hidden.Scrub(hidden.Beheaded(end.Log))
 	}
-	return Finding{Verdict: end.Verdict, Reason: hidden.scrub(end.Reason), Figures: figures}, nil
+	return Finding{Verdict: end.Verdict, Reason: hidden.Scrub(end.Reason), Figures: figures}, nil
 }
 
 // variables is the content of a variables file.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // placeholder stands for what is only known at the time of a look. They are those of
@@ -42,10 +43,8 @@ func (e expander) text(s string) (string, error) {
 // url expands a part of a URL; the value is escaped so that it can only ever
 // be one part of it.
 func (e expander) url(s string) (string, error) {
-	return e.expand(s, inURL)
+	return e.expand(s, redact.InURL)
 }
-
-func inURL(v string) string { return strings.ReplaceAll(url.QueryEscape(v), "+", "%20") }
 
 // expand goes over a text once: what a value holds is never expanded again,
 // since an instance may have written it. It refuses a placeholder nothing is

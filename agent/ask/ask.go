@@ -15,10 +15,10 @@ import (
 	"strings"
 	"time"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/tealdeploy/teal/agent/measure"
 	"github.com/tealdeploy/teal/agent/plainfile"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 const (
@@ -26,24 +26,30 @@ const (
 	maxHeader    = 64 << 10 // of an answer's header
 	maxSecret    = 64 << 10 // of a file with a header's value or with certificates
 	maxRedirects = 3
-	maxError     = 300 // characters; who is asked can write into them
+	maxError     = 300      // characters; who is asked can write into them
+	maxLooked    = 16 << 10 // bytes of a text that those are taken from
 )
 
 // Query puts a query whose placeholders are filled in. At is the moment that a
 // Prometheus is asked about; zero is now.
 func Query(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value, error) {
-	var values []measure.Value
-	var err error
+	var access measure.Access
+	var put func(client) ([]measure.Value, error)
 	switch q := q.(type) {
 	case measure.Prometheus:
-		values, err = prometheus(ctx, q, at)
+		access, put = q.Access, func(c client) ([]measure.Value, error) { return c.prometheus(ctx, q, at) }
 	case measure.Document:
-		values, err = document(ctx, q)
+		access, put = q.Access, func(c client) ([]measure.Value, error) { return c.document(ctx, q) }
 	default:
-		err = fmt.Errorf("nobody knows how to ask a %T", q)
+		return nil, fmt.Errorf("nobody knows how to ask a %T", q)
 	}
+	c, err := newClient(access)
+	if err != nil { // by our own words, in which headers have names
+		return nil, fmt.Errorf("%s: %s", q.Target(), cut(redact.Line(err.Error())))
+	}
+	values, err := put(c)
 	if err != nil {
-		err = plain(ctx, err)
+		err = c.plain(ctx, err)
 		if advice := ofService(err); advice != "" {
 			err = fmt.Errorf("%w (%s)", err, advice)
 		}
@@ -52,9 +58,49 @@ func Query(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value,
 	return values, nil
 }
 
+// client is one for a single question: those are seldom, and secrets and
+// certificates may change between two. No proxy of the agent's environment comes
+// between.
+type client struct {
+	http *http.Client
+	// hidden are the values of header_files, which whoever is asked may echo.
+	hidden redact.Secrets
+}
+
+func newClient(a measure.Access) (client, error) {
+	settings, err := TLS(a.TLS)
+	if err != nil {
+		return client{}, err
+	}
+	headers := http.Header{}
+	for name, value := range a.Headers {
+		headers.Set(name, value)
+	}
+	var hidden []string
+	for name, path := range a.HeaderFiles {
+		value, err := plainfile.Read(path, maxSecret)
+		if err != nil {
+			return client{}, fmt.Errorf("header_files: %s: %w", name, err)
+		}
+		text := strings.TrimSpace(string(value))
+		if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
+			return client{}, fmt.Errorf("header_files: %s: %s holds no value of one line", name, path)
+		}
+		headers.Set(name, text)
+		hidden = append(hidden, redact.Header(text)...)
+	}
+	return client{hidden: redact.Spelled(hidden...), http: &http.Client{
+		Transport: &bounded{headers: headers, base: &http.Transport{
+			DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxHeader, TLSClientConfig: settings,
+			DialContext: (&net.Dialer{}).DialContext,
+		}},
+		CheckRedirect: sameHost,
+	}}, nil
+}
+
 // plain makes one short line of an error, without the URL, which may hold a
 // secret and stands before it as far as it may be told.
-func plain(ctx context.Context, err error) error {
+func (c client) plain(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
 	}
@@ -64,39 +110,7 @@ func plain(ctx context.Context, err error) error {
 	for u := (*url.Error)(nil); errors.As(err, &u); u = nil {
 		err = u.Err
 	}
-	return errors.New(shorten(err.Error()))
-}
-
-// client is one for a single question: those are seldom, and secrets and
-// certificates may change between two. No proxy of the agent's environment comes
-// between.
-func client(a measure.Access) (*http.Client, error) {
-	settings, err := TLS(a.TLS)
-	if err != nil {
-		return nil, err
-	}
-	headers := http.Header{}
-	for name, value := range a.Headers {
-		headers.Set(name, value)
-	}
-	for name, path := range a.HeaderFiles {
-		value, err := plainfile.Read(path, maxSecret)
-		if err != nil {
-			return nil, fmt.Errorf("header_files: %s: %w", name, err)
-		}
-		text := strings.TrimSpace(string(value))
-		if text == "" || strings.ContainsFunc(text, unicode.IsControl) {
-			return nil, fmt.Errorf("header_files: %s: %s holds no value of one line", name, path)
-		}
-		headers.Set(name, text)
-	}
-	return &http.Client{
-		Transport: &bounded{headers: headers, base: &http.Transport{
-			DisableKeepAlives: true, ForceAttemptHTTP2: true, MaxResponseHeaderBytes: maxHeader, TLSClientConfig: settings,
-			DialContext: (&net.Dialer{}).DialContext,
-		}},
-		CheckRedirect: sameHost,
-	}, nil
+	return errors.New(c.shorten(err.Error()))
 }
 
 // sameHost lets a redirect lead to another path and nowhere else: another host's
@@ -158,17 +172,13 @@ func (c *capped) Read(p []byte) (int, error) {
 }
 
 // get asks and reads the whole answer, which must have status 200.
-func get(ctx context.Context, at string, a measure.Access, accept string) ([]byte, error) {
-	c, err := client(a)
-	if err != nil {
-		return nil, err
-	}
+func (c client) get(ctx context.Context, at, accept string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", accept)
-	resp, err := c.Do(req)
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -191,23 +201,31 @@ func Unexpected(resp *http.Response) error {
 	return err
 }
 
-func document(ctx context.Context, q measure.Document) ([]measure.Value, error) {
-	body, err := get(ctx, q.URL, q.Access, "application/json")
+func (c client) document(ctx context.Context, q measure.Document) ([]measure.Value, error) {
+	body, err := c.get(ctx, q.URL, "application/json")
 	if err != nil {
 		return nil, err
 	}
-	return q.Values(body)
+	values, err := q.Values(body)
+	for i := range values {
+		values[i].Name = c.shorten(values[i].Name)
+	}
+	return values, err
 }
 
-// shorten makes one short printable line of a text from outside.
-func shorten(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
+// shorten makes one short printable line of a text from outside, without the secrets
+// that were sent there.
+func (c client) shorten(text string) string {
+	if len(text) > maxLooked {
+		text = c.hidden.ScrubCut(text[:maxLooked])
+	} else {
+		text = c.hidden.Scrub(text)
+	}
+	return cut(text)
+}
+
+// cut shortens a text to maxError characters.
+func cut(text string) string {
 	if r := []rune(text); len(r) > maxError {
 		return string(r[:maxError-1]) + "…"
 	}

@@ -336,3 +336,40 @@ plain -3
 	_, err = Metrics(t.Context(), service(t, said(many.String())).URL, "hits", nil, measure.Access{})
 	refused(t, "too many", err, "more than 1000 series of hits; select some by labels")
 }
+
+// What broken Prometheus says must not end the agent.
+func TestASeriesThatIsNull(t *testing.T) {
+	for _, kind := range []string{"vector", "matrix"} {
+		s := service(t, said(`{"status":"success","data":{"resultType":"`+kind+`","result":[null]}}`))
+		_, err := Query(context.Background(), measure.Prometheus{URL: s.URL, Query: "up"}, time.Time{})
+		refused(t, kind, err, "a series that is null")
+	}
+}
+
+// Whoever is asked can echo what it was sent, and is not to be quoted with that.
+func TestWhatStandsInAFileIsNotQuoted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("Bearer s3cr3t-0f-a-f1le\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	echo := func(answer string) *httptest.Server {
+		return service(t, func(w http.ResponseWriter, r *http.Request) {
+			_, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+			fmt.Fprintf(w, answer, token)
+		})
+	}
+	access := measure.Access{HeaderFiles: map[string]string{"Authorization": path}}
+	for answer, words := range map[string]string{
+		`{"status":"error","errorType":"bad_data","error":"who is %s?"}`:                               "who is [redacted]?",
+		`{"status":"success","warnings":["half: %s"],"data":{"resultType":"scalar","result":[1,"1"]}}`: "half: [redacted]",
+	} {
+		_, err := Query(context.Background(), measure.Prometheus{URL: echo(answer).URL, Query: "up", Access: access}, time.Time{})
+		refused(t, answer, err, words)
+	}
+	_, err := Query(context.Background(), measure.Document{URL: echo(`{"a": "%s"}`).URL, Path: "a", Access: access}, time.Time{})
+	refused(t, "a document", err, `a is "[redacted]", which is no number`)
+	values, err := Query(context.Background(), measure.Document{URL: echo(`{"%s": 1}`).URL, Path: "*", Access: access}, time.Time{})
+	if err != nil || len(values) != 1 || values[0].Name != "[redacted]" {
+		t.Errorf("%+v %v", values, err)
+	}
+}

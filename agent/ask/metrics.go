@@ -3,6 +3,7 @@ package ask
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,20 +14,29 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Metrics reads an endpoint in the Prometheus text format and gives the series of
 // one name, as its lines have it: of a histogram x these are x_count and x_sum.
 // Only series that have all of the labels are given.
 func Metrics(ctx context.Context, at, metric string, labels map[string]string, a measure.Access) ([]measure.Value, error) {
-	body, err := get(ctx, at, a, "text/plain;version=0.0.4;q=1,text/plain;q=0.5")
+	c, err := newClient(a)
 	if err != nil {
-		return nil, plain(ctx, err)
+		return nil, errors.New(cut(redact.Line(err.Error())))
+	}
+	return c.metrics(ctx, at, metric, labels)
+}
+
+func (c client) metrics(ctx context.Context, at, metric string, labels map[string]string) ([]measure.Value, error) {
+	body, err := c.get(ctx, at, "text/plain;version=0.0.4;q=1,text/plain;q=0.5")
+	if err != nil {
+		return nil, c.plain(ctx, err)
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
 	if err != nil {
-		return nil, plain(ctx, fmt.Errorf("not the Prometheus text format: %w", err))
+		return nil, c.plain(ctx, fmt.Errorf("not the Prometheus text format: %w", err))
 	}
 	var out []measure.Value
 	for _, name := range slices.Sorted(maps.Keys(families)) {
@@ -38,7 +48,7 @@ func Metrics(ctx context.Context, at, metric string, labels map[string]string, a
 			if len(out) == maxSeries {
 				return nil, fmt.Errorf("more than %d series of %s; select some by labels", maxSeries, metric)
 			}
-			out = append(out, measure.Value{Name: series(metric, m), Number: n})
+			out = append(out, measure.Value{Name: c.series(metric, m), Number: n})
 		}
 	}
 	return out, nil
@@ -79,7 +89,7 @@ func has(m *dto.Metric, labels map[string]string) bool {
 }
 
 // series is how a person tells one from another.
-func series(metric string, m *dto.Metric) string {
+func (c client) series(metric string, m *dto.Metric) string {
 	var pairs []string
 	for _, l := range m.GetLabel() {
 		pairs = append(pairs, fmt.Sprintf("%s=%q", l.GetName(), l.GetValue()))
@@ -87,5 +97,5 @@ func series(metric string, m *dto.Metric) string {
 	if len(pairs) == 0 {
 		return metric
 	}
-	return shorten(metric + "{" + strings.Join(pairs, ",") + "}")
+	return c.shorten(metric + "{" + strings.Join(pairs, ",") + "}")
 }

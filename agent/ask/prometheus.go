@@ -20,12 +20,8 @@ const maxSeries = 1000
 // prometheus asks a Prometheus by its official client. A warning, such
 // as that a part of the data could not be had, makes the answer an error: half a
 // sum is no sum. Notes on how the query might be better written are none.
-func prometheus(ctx context.Context, q measure.Prometheus, at time.Time) ([]measure.Value, error) {
-	through, err := client(q.Access)
-	if err != nil {
-		return nil, err
-	}
-	c, err := api.NewClient(api.Config{Address: q.URL, Client: through})
+func (c client) prometheus(ctx context.Context, q measure.Prometheus, at time.Time) ([]measure.Value, error) {
+	through, err := api.NewClient(api.Config{Address: q.URL, Client: c.http})
 	if err != nil {
 		return nil, err
 	}
@@ -35,9 +31,9 @@ func prometheus(ctx context.Context, q measure.Prometheus, at time.Time) ([]meas
 	var answer model.Value
 	var warnings v1.Warnings
 	if q.Range > 0 {
-		answer, warnings, _, err = v1.NewAPI(c).QueryRange(ctx, q.Query, v1.Range{Start: at.Add(-q.Range), End: at, Step: q.Step})
+		answer, warnings, _, err = v1.NewAPI(through).QueryRange(ctx, q.Query, v1.Range{Start: at.Add(-q.Range), End: at, Step: q.Step})
 	} else {
-		answer, warnings, _, err = v1.NewAPI(c).Query(ctx, q.Query, at, v1.WithLimit(maxSeries+1))
+		answer, warnings, _, err = v1.NewAPI(through).Query(ctx, q.Query, at, v1.WithLimit(maxSeries+1))
 	}
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -47,7 +43,7 @@ func prometheus(ctx context.Context, q measure.Prometheus, at time.Time) ([]meas
 	case len(warnings) > 0:
 		return nil, fmt.Errorf("the answer is not whole: %s", warnings[0])
 	}
-	return values(answer)
+	return c.values(answer)
 }
 
 // told is Prometheus' own word on an error.
@@ -65,14 +61,17 @@ func told(err error) error {
 	return fmt.Errorf("%s %s", e.Msg, e.Detail) // the status, and what was said with it
 }
 
+// errEmpty: the client takes null for a series, and Prometheus never says it.
+var errEmpty = errors.New("the answer holds a series that is null: this is no Prometheus")
+
 // values are the numbers in an answer: of a range every point.
-func values(answer model.Value) ([]measure.Value, error) {
+func (c client) values(answer model.Value) ([]measure.Value, error) {
 	var out []measure.Value
 	add := func(name string, n model.SampleValue) error {
 		if len(out) == maxSeries {
 			return fmt.Errorf("the answer holds more than %d values; aggregate them in the query", maxSeries)
 		}
-		out = append(out, measure.Value{Name: shorten(name), Number: float64(n)})
+		out = append(out, measure.Value{Name: c.shorten(name), Number: float64(n)})
 		return nil
 	}
 	switch v := answer.(type) {
@@ -82,6 +81,9 @@ func values(answer model.Value) ([]measure.Value, error) {
 		}
 	case model.Vector:
 		for _, s := range v {
+			if s == nil {
+				return nil, errEmpty
+			}
 			if s.Histogram != nil {
 				return nil, fmt.Errorf("%s is a histogram; take a quantile of it, or its count", s.Metric)
 			}
@@ -91,6 +93,9 @@ func values(answer model.Value) ([]measure.Value, error) {
 		}
 	case model.Matrix:
 		for _, s := range v {
+			if s == nil {
+				return nil, errEmpty
+			}
 			if len(s.Histograms) > 0 {
 				return nil, fmt.Errorf("%s is a histogram; take a quantile of it, or its count", s.Metric)
 			}
