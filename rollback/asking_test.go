@@ -117,7 +117,7 @@ func TestKV(t *testing.T) {
 		`{"verdict": "no"`:       {unknown, "says neither yes nor no"},
 		"none of this is bad":    {unknown, `"none of this is bad"; expected one of yes, ok, good, fine, pass, or one of no, bad, fail, rollback`},
 		"":                       {unknown, "says neither yes nor no"},
-		"no: \x1b[31m" + strings.Repeat("x", 999): {bad, "says bad: [31mxxx"},
+		"no: \x1b[31m" + strings.Repeat("x", 999): {bad, "says bad: .[31mxxx"},
 	} {
 		a := newAsked(t, "kv", body).hears(says(text)).want(want.verdict, want.words)
 		if len(a.got.Reason) > 600 || strings.ContainsAny(a.got.Reason, "\x1b\n") {

@@ -75,7 +75,7 @@ func (b *buckets) read(s Scrape, now time.Time) (d durations, series, labelled i
 	}
 	d.first, d.total = first, whole.upTo
 	for _, b := range all {
-		if math.IsInf(b.le, 0) || b.series != whole.series || len(d.bounds) == maxBounds {
+		if !duration(b.le) || b.series != whole.series || len(d.bounds) == maxBounds {
 			continue
 		}
 		d.bounds = append(d.bounds, b.le)
@@ -84,6 +84,10 @@ func (b *buckets) read(s Scrape, now time.Time) (d durations, series, labelled i
 	}
 	return d, series, labelled, unlabelled, nil
 }
+
+// duration says whether a bound can be one: what is less than nothing, or beyond all
+// counting, says nothing of how long requests take.
+func duration(le float64) bool { return le >= 0 && le <= maxCounter }
 
 // beyond is how many requests took longer than a limit: between two bounds by
 // rule of three, as Prometheus' histogram_quantile has it.

@@ -26,7 +26,8 @@ type habitJudge struct {
 // Prepare implements Comparing: it takes what is answered while the previous
 // colour serves.
 func (j *habitJudge) Prepare(o Observation) {
-	if a := o.Answer; a != nil && a.Err == nil && len(a.Values) == 1 { // what is not there is no part of the baseline
+	// What is not there is no part of the baseline, nor is 0/0.
+	if a := o.Answer; a != nil && a.Err == nil && len(a.Values) == 1 && a.Values[0].Number-a.Values[0].Number == 0 {
 		j.old = append(j.old, a.Values[0].Number)
 		j.old = j.old[max(0, len(j.old)-maxFigures):]
 	}

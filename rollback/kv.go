@@ -9,6 +9,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/hclbody"
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // KV is the trigger of kind "kv": another system says in a key of Consul that the
@@ -125,8 +126,7 @@ const maxForeign = 300
 
 // printable makes one short line of a text from outside.
 func printable(text string) string {
-	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r <= ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }), " ")
-	text = strings.ToValidUTF8(text, ".")
+	text = redact.Line(text)
 	if r := []rune(text); len(r) > maxForeign {
 		return string(r[:maxForeign-1]) + "…"
 	}

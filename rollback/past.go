@@ -66,7 +66,15 @@ func (p Past) Sound() bool {
 	if slices.ContainsFunc(sums, func(n float64) bool { return n < 0 || n > maxCounter }) {
 		return false
 	}
-	return !slices.ContainsFunc(p.Bounds, func(b Bound) bool { return !b.Past.Sound() })
+	if len(p.Figures) > maxFigures || len(p.Bounds) > maxBounds {
+		return false
+	}
+	for i, b := range p.Bounds {
+		if !duration(b.Le) || i > 0 && b.Le <= p.Bounds[i-1].Le || len(b.Past.Bounds) > 0 || !b.Past.Sound() {
+			return false
+		}
+	}
+	return true
 }
 
 // clone shares nothing with p.

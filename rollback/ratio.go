@@ -3,6 +3,7 @@ package rollback
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/measure"
@@ -73,7 +74,7 @@ func (j *ratioJudge) judge(a Answer) Judgement {
 		was = short(least)
 	}
 	if j.Ratio > 0 {
-		limits.Above, limits.HasAbove = j.Ratio*greatest, true
+		limits.Above, limits.HasAbove = min(j.Ratio*greatest, math.MaxFloat64), true
 		was = spanned(least, greatest)
 	}
 	return j.within(a, limits, "; before the cutover it was "+was)
