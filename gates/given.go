@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // given is what a person's own test is told of the candidate, by names in lower
@@ -32,13 +35,24 @@ func (t Target) given() (given map[string]string, missing string) {
 // secretName is what a variable's name says of a value that must not be shown.
 var secretName = regexp.MustCompile(`(?i)token|secret|passw|key|credential|auth`)
 
-// spoken are the variables that a test may print and nobody is to read.
+// minLine is how long a line within a secret of several, such as a key, has to be to
+// be one of its own.
+const minLine = 8
+
+// spoken are the variables that a test may print and nobody is to read, by lines too.
 func spoken(variables map[string]string) secrets {
 	found := map[string]string{}
+	var lines []string
 	for name, value := range variables {
-		if secretName.MatchString(name) {
-			found[name] = value
+		if !secretName.MatchString(name) {
+			continue
+		}
+		found[name] = value
+		for part := range strings.SplitSeq(value, "\n") {
+			if utf8.RuneCountInString(strings.TrimSpace(part)) >= minLine {
+				lines = append(lines, part)
+			}
 		}
 	}
-	return secretsOf(found, "", "")
+	return secretsOf(found, "", "").And(redact.Spelled(lines...))
 }

@@ -98,8 +98,11 @@ func (l look) shown(step Step) string {
 
 // walk takes the steps one after another, until one is not answered as
 // expected, and gives the last answer with the time that all took together.
-func (v *visit) walk(ctx context.Context, base string) (a answer) {
-	client := v.client()
+func (v *visit) walk(ctx context.Context, base string) answer {
+	return v.steps(ctx, v.client(), base)
+}
+
+func (v *visit) steps(ctx context.Context, client *http.Client, base string) (a answer) {
 	var took time.Duration
 	for _, step := range v.Steps {
 		filled, err := step.fill(expander{v.target, v.saved})
