@@ -97,7 +97,7 @@ func (c *auditVerifyCommand) print(v audit.Verdict) {
 		if p.Lines > 0 {
 			what = fmt.Sprintf("lines %d to %d", p.First, p.Last)
 		}
-		rows = append(rows, []string{p.File, what})
+		rows = append(rows, []string{safe(p.File), what})
 	}
 	c.term.print("%s", strings.Join(table(rows), "\n"))
 	if v.First > 1 {

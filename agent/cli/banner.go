@@ -71,8 +71,9 @@ func version(c deployment.Candidate) string {
 
 // brief is enough of a hash to tell it from others.
 func brief(hash string) string {
-	if len(hash) > 12 {
-		return hash[:12]
+	hash = safe(hash)
+	if r := []rune(hash); len(r) > 12 {
+		return string(r[:12])
 	}
-	return safe(hash)
+	return hash
 }

@@ -217,13 +217,13 @@ func epitaph(rec deployment.Service, d deployment.Deployment) string {
 	if how == "" {
 		how = "ended"
 	}
-	text := fmt.Sprintf("%s %s %s", d.Service, safe(version(d.Candidate)), how)
+	text := fmt.Sprintf("%s %s %s", safe(d.Service), safe(version(d.Candidate)), how)
 	if d.Reason != "" {
 		text += ": " + strings.TrimSuffix(safe(d.Reason), ".")
 	}
 	text += "."
 	if rec.Active.Valid() {
-		text += fmt.Sprintf(" %s", strings.TrimSpace(fmt.Sprintf("%s %s", rec.Active, rec.Slots[rec.Active].Version))) + " serves."
+		text += fmt.Sprintf(" %s", strings.TrimSpace(fmt.Sprintf("%s %s", rec.Active, safe(rec.Slots[rec.Active].Version)))) + " serves."
 	} else {
 		text += " Nothing serves: there was no version before it."
 	}

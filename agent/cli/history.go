@@ -152,14 +152,14 @@ func (c *historyCommand) list(all []deployment.Deployment) int {
 	t := c.term
 	rows := [][]string{{"Service", "Deployment", "Version", "To", "Started", "Took", "Outcome", "By"}}
 	for _, d := range all {
-		took, how := "-", t.paint(bold, string(d.State))
+		took, how := "-", t.paint(bold, safe(string(d.State)))
 		if !d.Ended.IsZero() {
 			took, how = short(d.Ended.Sub(d.Started)), t.verdict(d.Outcome)
 		}
 		if d.Reason != "" && d.Outcome != deployment.Succeeded {
 			how += because(d.Reason)
 		}
-		rows = append(rows, []string{d.Service, safe(d.ID), safe(version(d.Candidate)), t.tint(d.To.String()), t.moment(d.Started), took, how, dash(safe(d.Candidate.By))})
+		rows = append(rows, []string{safe(d.Service), safe(d.ID), safe(version(d.Candidate)), t.tint(d.To.String()), t.moment(d.Started), took, how, dash(safe(d.Candidate.By))})
 	}
 	t.print("%s", strings.Join(table(rows), "\n"))
 	return exitOK

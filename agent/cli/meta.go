@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -77,7 +76,7 @@ func (m *meta) parse(name string, o *options, args []string, least, most int) ([
 
 // document prints v as JSON.
 func (m *meta) document(v any) int {
-	body, err := json.MarshalIndent(v, "", "  ")
+	body, err := asJSON(v, "  ")
 	if err != nil {
 		m.term.fail("cannot print JSON: %v", err)
 		return exitError

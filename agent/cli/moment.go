@@ -38,8 +38,10 @@ func (t *terminal) ago(at time.Time) string {
 	return short(d) + " ago"
 }
 
-// short is a duration in its two greatest units at most: 42s, 2m5s, 3h, 2d4h.
+// short is a duration in its two greatest units at most: 42s, 2m5s, 3h, 2d4h. Clocks
+// that differ, and hands, make some that are less than nothing.
 func short(d time.Duration) string {
+	d = max(d, 0)
 	switch {
 	case d < time.Second:
 		return fmt.Sprintf("%dms", d.Milliseconds())

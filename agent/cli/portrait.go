@@ -86,7 +86,7 @@ func (t *terminal) portrait(s detail) []string {
 	if s.Active != "" && s.Active != line.Active.String() {
 		active += t.paint(yellow, fmt.Sprintf(", but the key says %s", s.Active))
 	}
-	state := line.State
+	state := safe(line.State)
 	if !line.Since.IsZero() {
 		state += " since " + t.moment(line.Since)
 	}
@@ -188,13 +188,14 @@ func ended(t *terminal, d deployment.Deployment) string {
 
 // verdict colours an outcome.
 func (t *terminal) verdict(o deployment.Outcome) string {
+	text := safe(string(o))
 	switch o {
 	case deployment.Succeeded:
-		return t.paint(greenC, string(o))
+		return t.paint(greenC, text)
 	case deployment.RolledBack, deployment.Failed:
-		return t.paint(red, string(o))
+		return t.paint(red, text)
 	}
-	return string(o)
+	return text
 }
 
 // proof says why a slot may serve.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,7 @@ type report struct {
 	Ended   *time.Time       `json:"ended,omitempty"`
 	Seconds float64          `json:"seconds"` // it took, or has taken until AsOf
 	AsOf    time.Time        `json:"as_of"`
+	took    time.Duration
 
 	Hash   string `json:"hash"`   // of the jobspec
 	Policy string `json:"policy"` // hash of the policy it was judged by
@@ -76,7 +78,8 @@ func newReport(d deployment.Deployment, now time.Time) report {
 		until = d.Ended.UTC()
 		r.Ended = &until
 	}
-	r.Seconds = until.Sub(d.Started).Round(time.Millisecond).Seconds()
+	r.took = max(0, until.Sub(d.Started).Round(time.Millisecond))
+	r.Seconds = r.took.Seconds()
 	if r.Gates == nil {
 		r.Gates = []deployment.GateRecord{}
 	}
@@ -117,7 +120,7 @@ func lostBy(verdicts []deployment.Verdict) *lost {
 			}
 			failed, err := strconv.ParseFloat(v.Figures[key], 64)
 			all, err2 := strconv.ParseFloat(v.Figures[prefix+"requests"], 64)
-			if err != nil || err2 != nil {
+			if err != nil || err2 != nil || !counted(failed) || !counted(all) {
 				continue
 			}
 			if most == nil || failed > most.AtLeast {
@@ -131,6 +134,9 @@ func lostBy(verdicts []deployment.Verdict) *lost {
 	}
 	return most
 }
+
+// counted says whether a number can be one of requests.
+func counted(n float64) bool { return n >= 0 && n <= math.MaxFloat64 }
 
 // words tells how many requests were lost.
 func (l *lost) words() string {

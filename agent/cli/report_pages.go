@@ -101,7 +101,7 @@ func (r report) before() string {
 }
 
 func (r report) ended() string {
-	took := short(time.Duration(r.Seconds * float64(time.Second)))
+	took := short(r.took)
 	if r.Ended == nil {
 		return fmt.Sprintf("not yet, after %s", took)
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -118,7 +117,7 @@ func (c *statusCommand) repeat(wait func(context.Context, uint64) (uint64, error
 				return c.complain(err)
 			}
 			if err != nil {
-				c.term.note("%v Trying again.", err)
+				c.term.note("%s Trying again.", safe(err.Error()))
 				index = 0
 				if !pauseFor(c.ctx, watchBackoff) {
 					return exitOK
@@ -140,7 +139,7 @@ func (c *statusCommand) repeat(wait func(context.Context, uint64) (uint64, error
 		case err != nil:
 			return c.complain(err)
 		case c.json && c.watch:
-			body, err := json.Marshal(document)
+			body, err := asJSON(document, "")
 			if err != nil {
 				return c.complain(err)
 			}

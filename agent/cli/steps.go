@@ -62,7 +62,7 @@ func (t *terminal) steps(d deployment.Deployment) string {
 		out = append(out, t.paint(yellow, now+" rolling back"))
 	case ended && d.Outcome == deployment.Succeeded:
 	case ended:
-		out = append(out, t.paint(red, cross+" "+strings.ReplaceAll(string(d.Outcome), "-", " ")))
+		out = append(out, t.paint(red, cross+" "+strings.ReplaceAll(safe(string(d.Outcome)), "-", " ")))
 	}
 	return strings.Join(out, "  ")
 }
@@ -85,7 +85,7 @@ func (t *terminal) gates(d deployment.Deployment) []string {
 		if g.Attempts > 1 {
 			reason = fmt.Sprintf("%s (attempt %d)", reason, g.Attempts)
 		}
-		rows = append(rows, []string{mark, safe(g.Kind + " " + g.Name), g.Verdict, reason})
+		rows = append(rows, []string{mark, safe(g.Kind + " " + g.Name), safe(g.Verdict), reason})
 	}
 	return table(rows)
 }

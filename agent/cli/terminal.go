@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/mattn/go-isatty"
 )
@@ -34,7 +37,7 @@ func newTerminal(out, err io.Writer) *terminal {
 
 // fail writes one complaint to a person.
 func (t *terminal) fail(format string, args ...any) {
-	fmt.Fprintf(t.err, "%s %s\n", t.paint(red, "Error:"), fmt.Sprintf(format, args...))
+	fmt.Fprintf(t.err, "%s %s\n", t.paint(red, "Error:"), lineByLine(fmt.Sprintf(format, args...)))
 }
 
 // note writes a remark that is not part of the result.
@@ -64,8 +67,9 @@ func (t *terminal) paint(style, text string) string {
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
 }
 
-// tint gives the words blue and green their colour.
+// tint gives the words blue and green their colour, and makes any other safe.
 func (t *terminal) tint(word string) string {
+	word = safe(word)
 	switch strings.TrimSpace(word) {
 	case "blue":
 		return t.paint(blueC, word)
@@ -120,17 +124,40 @@ func clip(s string, columns int) string {
 }
 
 // safe makes text from KV or from another program fit for one line of a
-// terminal: no control characters, no line breaks.
+// terminal: no control characters, no line breaks, and nothing that puts what
+// stands around it in another order.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || r == '\r' {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r' || r == '\u2028' || r == '\u2029':
 			return ' '
-		}
-		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
 			return -1
 		}
 		return r
 	}, s)
+}
+
+// asJSON writes v as JSON that means the same and is fit for a terminal: the json
+// package leaves some of the characters that are not as they are. They stand in
+// strings only.
+func asJSON(v any, indent string) ([]byte, error) {
+	body, err := json.MarshalIndent(v, "", indent)
+	if indent == "" {
+		body, err = json.Marshal(v)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for _, r := range string(body) {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
+			continue
+		}
+		out.WriteRune(r)
+	}
+	return out.Bytes(), nil
 }
 
 // lineByLine makes a text of several lines fit for a terminal.

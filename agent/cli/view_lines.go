@@ -29,7 +29,7 @@ func (l *lines) say(format string, args ...any) {
 func (l *lines) trouble(err error) {
 	if !l.away {
 		l.away = true
-		l.say("%v Trying again; the release goes on meanwhile.", err)
+		l.say("%s Trying again; the release goes on meanwhile.", safe(err.Error()))
 	}
 }
 
@@ -50,14 +50,14 @@ func (l *lines) show(rec deployment.Service, d *deployment.Deployment) {
 	}
 	if l.verdicts == nil {
 		l.verdicts = map[string]string{}
-		l.say("deployment %s: %s to %s, %s", d.ID, safe(version(d.Candidate)), l.term.tint(d.To.String()), origin(*d))
+		l.say("deployment %s: %s to %s, %s", safe(d.ID), safe(version(d.Candidate)), l.term.tint(d.To.String()), origin(*d))
 	}
 	// Gates before the state: they are why the state changed.
 	for _, g := range d.Gates {
 		name := safe(g.Kind + " " + g.Name)
 		if now := g.Verdict + g.Reason; l.verdicts[name] != now {
 			l.verdicts[name] = now
-			l.say("gate %s: %s%s", name, g.Verdict, because(g.Reason))
+			l.say("gate %s: %s%s", name, safe(g.Verdict), because(g.Reason))
 		}
 	}
 	if d.Approval != nil && !l.approved {
@@ -91,7 +91,7 @@ func (l *lines) show(rec deployment.Service, d *deployment.Deployment) {
 	}
 	if d.State == deployment.Done && l.state != deployment.Done {
 		l.state = deployment.Done
-		l.say("ended: %s%s", d.Outcome, because(d.Reason))
+		l.say("ended: %s%s", safe(string(d.Outcome)), because(d.Reason))
 	}
 }
 
@@ -99,7 +99,7 @@ func (l *lines) show(rec deployment.Service, d *deployment.Deployment) {
 func (l *lines) enters(state deployment.State) {
 	if state != l.state {
 		l.state = state
-		l.say("%s", state)
+		l.say("%s", safe(string(state)))
 	}
 }
 
@@ -126,7 +126,7 @@ func origin(d deployment.Deployment) string {
 func queueText(rec deployment.Service) string {
 	text := safe(version(*rec.Queued)) + " is queued"
 	if d := rec.Deployment; d != nil {
-		text += fmt.Sprintf(": %s is %s, and its slot is the way back", safe(version(d.Candidate)), d.State)
+		text += fmt.Sprintf(": %s is %s, and its slot is the way back", safe(version(d.Candidate)), safe(string(d.State)))
 	}
 	return text
 }

@@ -69,7 +69,7 @@ func (v *liveView) lines() []string {
 		out = append(out, "", t.paint(bold, v.rec.Name)+"  "+queueText(v.rec))
 	default:
 		out = append(out, "", fmt.Sprintf("%s %s to %s, %s   %s",
-			t.paint(bold, v.rec.Name), safe(version(d.Candidate)), t.tint(d.To.String()), origin(*d), t.paint(faint, d.ID)), "",
+			t.paint(bold, v.rec.Name), safe(version(d.Candidate)), t.tint(d.To.String()), origin(*d), t.paint(faint, safe(d.ID))), "",
 			"  "+t.steps(*d))
 		if gates := t.gates(*d); len(gates) > 0 {
 			out = append(out, "")
