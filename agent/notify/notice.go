@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Severity is how much something matters.
@@ -134,9 +135,12 @@ const (
 	maxFigure  = 100
 )
 
-// Title is the notice in a line.
+// Title is the notice in a line, whoever wrote it: mail has it for a header.
 func (n Notice) Title() string {
-	what := words[n.Event]
+	what, known := words[n.Event]
+	if !known {
+		what = strings.ReplaceAll(string(n.Event), "%", "") // of a newer agent
+	}
 	if strings.Contains(what, "%s") {
 		version := n.Version
 		if version == "" {
@@ -144,14 +148,14 @@ func (n Notice) Title() string {
 		}
 		what = fmt.Sprintf(what, version)
 	}
-	return n.Service + ": " + what
+	return redact.Line(n.Service + ": " + what)
 }
 
 // Text is the notice for people.
 func (n Notice) Text() string {
 	out := n.Title()
 	if n.Reason != "" {
-		out += "\n" + n.Reason
+		out += "\n" + redact.Line(n.Reason)
 	}
 	var about []string
 	for _, fact := range [][2]string{{"by", n.By}, {"before it", n.FromVersion}, {"serving", n.Active}, {"deployment", n.Deployment}} {
@@ -160,7 +164,7 @@ func (n Notice) Text() string {
 		}
 	}
 	if len(about) > 0 {
-		out += "\n" + strings.Join(about, ", ")
+		out += "\n" + redact.Line(strings.Join(about, ", "))
 	}
 	return out
 }

@@ -83,6 +83,8 @@ type owed struct {
 	To []string `json:"owed_to"`
 
 	read bool // from Consul, at the term's beginning
+	// since is when it began to be owed: its own time, unless that is still to come.
+	since time.Time
 }
 
 // New makes an outbox. It does no I/O and starts nothing.
@@ -143,9 +145,12 @@ func (o *Outbox) Saved(ops consulapi.KVTxnOps) {
 // take puts a notice among those that are owed.
 func (o *Outbox) take(key string, value []byte, read bool) {
 	w := owed{read: read}
-	if err := json.Unmarshal(value, &w); err != nil || w.ID == "" || len(w.To) == 0 {
+	if err := json.Unmarshal(value, &w); err != nil || w.ID == "" || len(w.To) == 0 || o.cfg.Keys.Notice(w.Service, w.ID) != key {
 		o.cfg.Log.Warn("notice in Consul cannot be read and is left there", "key", key)
 		return
+	}
+	if w.since = time.Now(); w.At.Before(w.since) {
+		w.since = w.At
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -210,7 +215,7 @@ func (o *Outbox) serve(ctx context.Context, fence consul.Fence, r Receiver) erro
 	log := o.cfg.Log.With("receiver", r.Name, "kind", r.Kind)
 	pause, failing := retryFirst, false
 	for {
-		key, n, ok := o.next(r.Name)
+		key, n, since, ok := o.next(r.Name)
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -224,7 +229,7 @@ func (o *Outbox) serve(ctx context.Context, fence consul.Fence, r Receiver) erro
 			return nil
 		}
 		result := Told
-		switch late := time.Since(n.At) >= r.GiveUp; {
+		switch late := time.Since(since) >= r.GiveUp; {
 		case err == nil:
 			if failing {
 				log.Info("receiver takes notices again")
@@ -236,7 +241,7 @@ func (o *Outbox) serve(ctx context.Context, fence consul.Fence, r Receiver) erro
 			log.Error("a notice is given up", "service", n.Service, "event", string(n.Event), "id", n.ID, "error", err)
 		default:
 			if !failing {
-				log.Warn("a notice could not be told; trying again", "service", n.Service, "event", string(n.Event), "id", n.ID, "until", n.At.Add(r.GiveUp), "error", err)
+				log.Warn("a notice could not be told; trying again", "service", n.Service, "event", string(n.Event), "id", n.ID, "until", since.Add(r.GiveUp), "error", err)
 			}
 			failing = true
 			o.cfg.Meter.Notice(r.Name, Tried)
@@ -264,7 +269,7 @@ func (o *Outbox) try(ctx context.Context, r Receiver, n Notice) error {
 }
 
 // next is the oldest notice that a receiver is owed.
-func (o *Outbox) next(receiver string) (key string, n Notice, ok bool) {
+func (o *Outbox) next(receiver string) (key string, n Notice, since time.Time, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for k, w := range o.owed {
@@ -272,10 +277,10 @@ func (o *Outbox) next(receiver string) (key string, n Notice, ok bool) {
 			continue
 		}
 		if !ok || w.At.Before(n.At) || w.At.Equal(n.At) && k < key {
-			key, n, ok = k, w.Notice, true
+			key, n, since, ok = k, w.Notice, w.since, true
 		}
 	}
-	return key, n, ok
+	return key, n, since, ok
 }
 
 // settle notes that receivers are owed a notice no more.
@@ -323,7 +328,7 @@ func (o *Outbox) sweep(ctx context.Context, fence consul.Fence) error {
 		strangers := map[string][]string{}
 		for key, w := range o.owed {
 			for _, name := range w.To {
-				if o.wake[name] == nil && time.Since(w.At) > time.Hour {
+				if o.wake[name] == nil && time.Since(w.since) > time.Hour {
 					strangers[key] = append(strangers[key], name)
 				}
 			}

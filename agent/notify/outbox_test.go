@@ -417,6 +417,33 @@ func TestStrangeKeys(t *testing.T) {
 	})
 }
 
+// Whoever may write the notices of one service says nothing of another, and a notice
+// of a year to come is given up like any other.
+func TestNoticesThatNobodyOwes(t *testing.T) {
+	inTown(t, func(w *town) {
+		put := func(id, service, at string) {
+			value := fmt.Sprintf(`{"id":%q,"at":%q,"event":"held","service":%q,"owed_to":["chat"]}`, id, at, service)
+			if err := w.client.Put(context.Background(), w.keys.Notice("api", id), []byte(value)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put("other", "shop", time.Now().UTC().Format(time.RFC3339))
+		put("late", "api", "9999-01-01T00:00:00Z")
+		w.ears["chat"].set(errors.New("away"), false)
+		o := w.leads("chat")
+		time.Sleep(2 * time.Hour)
+		if w.left() != 1 || w.count("chat "+GivenUp) != 1 {
+			t.Errorf("%d left, %d given up: %s", w.left(), w.count("chat "+GivenUp), w.said())
+		}
+		w.ears["chat"].set(nil, false)
+		time.Sleep(time.Hour)
+		if w.ears["chat"].told() != "" {
+			t.Errorf("told %q", w.ears["chat"].told())
+		}
+		o.end()
+	})
+}
+
 // Results that metrics have a series for are those that are counted.
 func TestResults(t *testing.T) {
 	if !slices.Equal(Results, []string{Told, Tried, GivenUp, Dropped}) {
