@@ -236,15 +236,27 @@ func (c *check) follow(l Line, at Finding, hash string, wrongSum bool, say func(
 		say("out of order: line %d stands after line %d", l.Seq, c.last.Seq)
 		c.seen(l.Seq)
 		return
-	case l.Seq > c.last.Seq+1+c.garbage:
-		c.missing = append(c.missing, span{c.last.Seq + 1, l.Seq - 1 - c.garbage, c.at})
-	case l.Seq > c.last.Seq+1: // those that are none stand for those that are not there
+	case l.Seq-c.last.Seq-1 > c.garbage:
+		c.miss(span{c.last.Seq + 1, l.Seq - 1 - c.garbage, c.at})
+	case l.Seq-c.last.Seq > 1: // those that are none stand for those that are not there
 	case l.Prev != c.last.Hash && !c.broken && !wrongSum:
 		f := c.at
 		f.What = fmt.Sprintf("changed, with its sum made anew: line %d is not the one that line %d was written after", c.last.Seq, l.Seq)
 		c.find(f)
 	}
 	c.any, c.last, c.at, c.broken, c.garbage = true, Head{l.Seq, hash}, at, wrongSum, 0
+}
+
+// maxMissing bounds how many runs of missing numbers are remembered: in a chain of so
+// many holes, which of them another line fills helps nobody.
+const maxMissing = 1000
+
+func (c *check) miss(s span) {
+	if len(c.missing) == maxMissing {
+		c.v.More++
+		return
+	}
+	c.missing = append(c.missing, s)
 }
 
 // seen takes a number out of those that are missing: it only stood elsewhere.
@@ -259,6 +271,9 @@ func (c *check) seen(seq uint64) {
 		}
 		if seq < s.to {
 			left = append(left, span{seq + 1, s.to, s.at})
+		}
+		if len(c.missing) == maxMissing && len(left) > 1 {
+			left = left[:1]
 		}
 		c.missing = slices.Replace(c.missing, i, i+1, left...)
 		return

@@ -12,7 +12,7 @@ import (
 )
 
 // chain is a file of n lines, as bytes without newlines.
-func chain(t *testing.T, n int) [][]byte {
+func chain(t testing.TB, n int) [][]byte {
 	t.Helper()
 	head := Head{Hash: Origin}
 	var lines [][]byte

@@ -224,7 +224,7 @@ func headPath(path string) string { return path + ".head" }
 
 func readHead(path string) Head {
 	var h Head
-	raw, err := plainfile.Read(headPath(path), 64<<10)
+	raw, err := plainfile.Read(headPath(path), MaxLine)
 	if err != nil || json.Unmarshal(raw, &h) != nil || len(h.Hash) != len(Origin) {
 		return Head{}
 	}
