@@ -50,7 +50,7 @@ fuzz: ## Fuzz every reader of input that others write; FUZZTIME=1m of each, FUZZ
 	@for p in $$($(GO) list ./...); do \
 		$(GO) test -list '^Fuzz' $$p | sed -n "s|^Fuzz.*|$$p &|p"; \
 	done | xargs -P $(FUZZJOBS) -n 2 sh -c \
-		'echo "$$0 $$1"; $(GO) test -run "^\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 || exit 255'
+		'echo "$$0 $$1"; $(GO) test -run "^\$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel 1 $$0 || exit 255'
 
 .PHONY: bench
 bench: build/tools/bench ## Measure cutover and rollback against the floor; SAMPLES=100 of each
