@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,11 +55,19 @@ func (b *sieved) Read(p []byte) (int, error) {
 
 func (b *sieved) Close() error { return b.body.Close() }
 
+// errNoList: what is no list says nothing of which entries there are.
+var errNoList = errors.New("the answer is not one list of entries")
+
 // all reads a list to its end.
 func (s sieve) all(body io.Reader) error {
 	list := json.NewDecoder(body)
-	if begin, err := list.Token(); err != nil || begin == nil { // null: there are none
+	switch begin, err := list.Token(); {
+	case err != nil:
 		return err
+	case begin == nil: // null: there are none
+		return ended(list)
+	case begin != json.Delim('['):
+		return errNoList
 	}
 	for item := (listed{}); list.More(); {
 		if err := list.Decode(&item); err != nil {
@@ -73,8 +82,21 @@ func (s sieve) all(body io.Reader) error {
 		}
 		s.see(e)
 	}
-	_, err := list.Token()
-	return err
+	if _, err := list.Token(); err != nil {
+		return err
+	}
+	return ended(list)
+}
+
+// ended says whether nothing follows what was read.
+func ended(list *json.Decoder) error {
+	switch _, err := list.Token(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil && !errors.As(err, new(*json.SyntaxError)):
+		return err
+	}
+	return errNoList
 }
 
 // listed is one entry of a list: what tells whether it is known, and its text.

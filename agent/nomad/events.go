@@ -56,10 +56,14 @@ func jobEvent(e api.Event) Event {
 	if raw, err := json.Marshal(e.Payload); err == nil && json.Unmarshal(raw, &payload) == nil {
 		out.Job = payload.Job
 	}
-	if out.Job != nil {
-		out.Namespace, out.ID = value(out.Job.Namespace), value(out.Job.ID)
-	} else if len(e.FilterKeys) > 0 {
+	if len(e.FilterKeys) > 0 {
 		out.Namespace = e.FilterKeys[len(e.FilterKeys)-1]
+	}
+	if out.Job != nil && out.Job.Namespace != nil {
+		out.Namespace = *out.Job.Namespace
+	}
+	if out.Job != nil && out.Job.ID != nil {
+		out.ID = *out.Job.ID
 	}
 	return out
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // failing are the task events that tell why a task does not run; the others
@@ -81,9 +83,9 @@ func harmless(e *api.TaskEvent) bool {
 }
 
 func describe(e *api.TaskEvent) string {
-	words := e.DisplayMessage
+	words := redact.Line(e.DisplayMessage)
 	if words == "" {
-		words = e.Message
+		words = redact.Line(e.Message)
 	}
 	if e.Details["oom_killed"] == "true" && !strings.Contains(words, "OOM") {
 		words += " (OOM killed)"

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // jobDead is what Nomad says of a job that it has nothing left to do for.
@@ -95,7 +97,7 @@ func (s JobStatus) Describe() string {
 		told[what] = true
 		add(fmt.Sprintf("allocation %.8s on %s: %s", a.ID, a.Node, what))
 	}
-	return bound(strings.Join(parts, "; "), maxWords)
+	return bound(redact.Line(strings.Join(parts, "; ")), maxWords)
 }
 
 // Status puts a JobStatus together from Nomad's own answers.
@@ -107,8 +109,12 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 		Exists: true, Stopped: value(job.Stop), Version: value(job.Version), Index: value(job.JobModifyIndex),
 		Placement: waiting(evals),
 	}
+	groups := map[string]*api.TaskGroup{} // the api's own look-up takes names for granted
 	for _, g := range job.TaskGroups {
-		s.Desired += value(g.Count)
+		if g != nil {
+			s.Desired += value(g.Count)
+			groups[value(g.Name)] = g
+		}
 	}
 	s.Over = over(job, allocs, s.Desired)
 	// The latest deployment may still be that of an earlier version.
@@ -116,6 +122,9 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 		s.Deployment = Rollout{rollout.ID, rollout.Status, rollout.StatusDescription}
 	}
 	for _, a := range allocs {
+		if a == nil {
+			continue
+		}
 		if a.JobVersion == s.Version && a.ClientStatus == api.AllocClientStatusComplete && a.DesiredStatus == api.AllocDesiredStatusRun {
 			s.Complete++
 		}
@@ -136,7 +145,7 @@ func Status(job *api.Job, allocs []*api.AllocationListStub, rollout *api.Deploym
 			continue
 		case a.ClientStatus == api.AllocClientStatusRunning:
 			s.Running++
-			alloc.Healthy = healthy(a, job.LookupTaskGroup(a.TaskGroup), s.Deployment)
+			alloc.Healthy = healthy(a, groups[a.TaskGroup], s.Deployment)
 			if alloc.Healthy {
 				s.Healthy++
 			}
@@ -176,7 +185,7 @@ func dead(s JobStatus, evals []*api.Evaluation) string {
 		return "deployment failed: " + s.Deployment.Description
 	}
 	for _, e := range evals {
-		if e.Status == api.EvalStatusFailed && e.JobModifyIndex == s.Index {
+		if e != nil && e.Status == api.EvalStatusFailed && e.JobModifyIndex == s.Index {
 			return "evaluation failed: " + e.StatusDescription
 		}
 	}
@@ -188,7 +197,7 @@ func dead(s JobStatus, evals []*api.Evaluation) string {
 func waiting(evals []*api.Evaluation) []Placement {
 	var newest *api.Evaluation
 	for _, e := range evals {
-		if e.Status == api.EvalStatusBlocked && (newest == nil || e.CreateIndex > newest.CreateIndex) {
+		if e != nil && e.Status == api.EvalStatusBlocked && (newest == nil || e.CreateIndex > newest.CreateIndex) {
 			newest = e
 		}
 	}

@@ -186,6 +186,28 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
+// What Nomad never says must not end the agent: jobs and lists of which a part is null.
+func TestStatusOfWhatIsNull(t *testing.T) {
+	job, allocs, d := running()
+	job.TaskGroups = append(job.TaskGroups, nil, &api.TaskGroup{Count: ptr(0)})
+	if s := Status(job, append(allocs, nil), d, []*api.Evaluation{nil}); !s.Whole() {
+		t.Errorf("two of two: %+v", s)
+	}
+	if got := ends(append(allocs, nil)); len(got) != 0 {
+		t.Errorf("tasks that never ran ended: %+v", got)
+	}
+}
+
+// What a driver tells is in other people's words.
+func TestWordsOfATaskAreOneLine(t *testing.T) {
+	job, allocs, d := running()
+	allocs[0].ClientStatus = "failed"
+	allocs[0].TaskStates = map[string]*api.TaskState{"web": {Failed: true, Events: []*api.TaskEvent{{Type: api.TaskDriverFailure, DisplayMessage: "no image\n\x1b[2J\u202eit said"}}}}
+	if got := Status(job, allocs, d, nil).Describe(); !strings.Contains(got, "no image .[2J.it said") {
+		t.Errorf("%q", got)
+	}
+}
+
 // What a job's end came to is known only from allocations that have ended.
 func TestOver(t *testing.T) {
 	alloc := func(status string) []*api.AllocationListStub {

@@ -1,6 +1,7 @@
 package nomad
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,7 +69,12 @@ func (c *Client) Ends(ctx context.Context, namespace, id string) ([]TaskEnd, err
 	if err != nil {
 		return nil, op.failed(ctx, err)
 	}
-	slices.SortFunc(list, func(a, b *api.AllocationListStub) int { return int(b.CreateIndex) - int(a.CreateIndex) })
+	return ends(list), nil
+}
+
+func ends(list []*api.AllocationListStub) []TaskEnd {
+	list = slices.DeleteFunc(slices.Clone(list), func(a *api.AllocationListStub) bool { return a == nil })
+	slices.SortStableFunc(list, func(a, b *api.AllocationListStub) int { return cmp.Compare(b.CreateIndex, a.CreateIndex) })
 	var failed, others []TaskEnd
 	for _, a := range list {
 		for _, name := range sortedNames(a.TaskStates) {
@@ -84,7 +90,7 @@ func (c *Client) Ends(ctx context.Context, namespace, id string) ([]TaskEnd, err
 			failed = append(failed, end)
 		}
 	}
-	return append(failed, others...), nil
+	return append(failed, others...)
 }
 
 func sortedNames(states map[string]*api.TaskState) []string {
