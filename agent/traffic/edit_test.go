@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -267,5 +268,24 @@ func TestSettlingAnEditBringsTheProtocolBack(t *testing.T) {
 			w.serves(r, target, blue)
 			w.must(r.Verify(w.ctx, target, rollback(blue)))
 		})
+	}
+}
+
+// What a record keeps of another entry, by whomever it was written, is neither put in
+// this one's place nor given back.
+func TestTheRecordsOriginalIsAnothersEntry(t *testing.T) {
+	target := Target{Service: "api", Owner: "teal/"}
+	for _, kept := range []string{`{"Kind":"service-resolver","Name":"api"}`, `{"Kind":"service-router","Name":"shop"}`} {
+		target.Route.Original = map[string]string{api.ServiceRouter: kept}
+		if e, err := restored(routerForm{}, target); err == nil || !strings.Contains(err.Error(), "somebody else has written it") {
+			t.Errorf("%s: %+v %v", kept, e, err)
+		}
+		now := &api.ServiceRouterConfigEntry{Kind: api.ServiceRouter, Name: "api"}
+		if got := (routerForm{}).differs(target, now); len(got) > 0 {
+			t.Errorf("%s: %q", kept, got)
+		}
+		if got := asFound(routerForm{}, target, now); got != api.ConfigEntry(now) {
+			t.Errorf("%s is given back", kept)
+		}
 	}
 }

@@ -109,6 +109,9 @@ func restored(f form, t Target) (api.ConfigEntry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: the record's original cannot be read: %w", f.kind(), t.Service, err)
 	}
+	if e.GetKind() != f.kind() || e.GetName() != t.Service {
+		return nil, fmt.Errorf("%s %s: the record's original is the %s of %q: somebody else has written it", f.kind(), t.Service, e.GetKind(), e.GetName())
+	}
 	return e, nil
 }
 
