@@ -3,14 +3,16 @@ package jobspec
 import "github.com/hashicorp/nomad/api"
 
 // Counts says how many allocations each task group asks for. A nil job asks
-// for none.
+// for none, and a group that is null is none.
 func Counts(job *api.Job) map[string]int {
 	if job == nil {
 		return nil
 	}
 	counts := make(map[string]int, len(job.TaskGroups))
 	for _, g := range job.TaskGroups {
-		counts[text(g.Name)] = count(g)
+		if g != nil {
+			counts[text(g.Name)] = count(g)
+		}
 	}
 	return counts
 }

@@ -23,16 +23,25 @@ func (p placed) where() string {
 	return "group " + text(p.group.Name)
 }
 
-// services lists a job's services with the names they will have in Consul.
+// services lists a job's services with the names they will have in Consul. What is
+// null in it, which Nomad never says, is left out.
 func services(job *api.Job) []placed {
 	var all []placed
-	for _, g := range job.TaskGroups {
-		for _, s := range g.Services {
-			all = append(all, placed{s, g, nil, resolve(s.Name, job, g, nil)})
-		}
-		for _, t := range g.Tasks {
-			for _, s := range t.Services {
+	add := func(g *api.TaskGroup, t *api.Task, list []*api.Service) {
+		for _, s := range list {
+			if s != nil {
 				all = append(all, placed{s, g, t, resolve(s.Name, job, g, t)})
+			}
+		}
+	}
+	for _, g := range job.TaskGroups {
+		if g == nil {
+			continue
+		}
+		add(g, nil, g.Services)
+		for _, t := range g.Tasks {
+			if t != nil {
+				add(g, t, t.Services)
 			}
 		}
 	}

@@ -235,9 +235,12 @@ func (l *loop) slotOf(job *nomadapi.Job, hash string) deployment.Slot {
 // variable that Teal itself sets and many people do, too.
 func versionOf(job *nomadapi.Job) string {
 	for _, g := range job.TaskGroups {
+		if g == nil {
+			continue
+		}
 		for _, t := range g.Tasks {
-			if v := t.Env[jobspec.EnvVersion]; v != "" {
-				return v
+			if t != nil && t.Env[jobspec.EnvVersion] != "" {
+				return t.Env[jobspec.EnvVersion]
 			}
 		}
 	}

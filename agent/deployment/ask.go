@@ -126,8 +126,18 @@ func listed(names []string, word string) string {
 
 // unsound says what in it no agent can have written.
 func (a *Ask) unsound() string {
-	if a != nil && (a.Quorum < 1 || a.Quorum > len(a.Approvers)) {
+	if a == nil {
+		return ""
+	}
+	if a.Quorum < 1 || a.Quorum > len(a.Approvers) {
 		return fmt.Sprintf("it waits for %d of %d approvers", a.Quorum, len(a.Approvers))
+	}
+	seen := map[string]bool{}
+	for _, c := range a.Consents {
+		if seen[c.By] {
+			return fmt.Sprintf("%q consents twice", c.By)
+		}
+		seen[c.By] = true
 	}
 	return ""
 }
