@@ -84,6 +84,8 @@ func FuzzAnswer(f *testing.F) {
 		"HTTP/1.1 301 x\r\nLocation: HTTP://10.0.0.1:80:80/\r\n\r\n",
 		"HTTP/1.1 403 no\r\nX-Token: {planted}\r\n\r\n{\"said\": \"{planted}\"} proof={planted}&\x1b]0;{secret}\x07\u202e",
 		"HTTP/1.1 500 {secret}\r\n\r\nAuthorization: Bearer {secret}, hunter22",
+		"HTTP/1.1 500 no\r\nX-Token: {planted}\r\n\r\nthe token is {planted}",
+		"HTTP/1.1 500 no\r\nSet-Cookie: sid={planted}; Path=/\r\n\r\nthe session is {planted}",
 		"HTTP/1.0 999 \r\n\r\n", "HTTP/1.1 200\r\n{secret}: x\r\n\r\n", "HTTP/1.1 101 Switching\r\n\r\n", "\x16\x03\x01", "",
 	} {
 		f.Add([]byte(seed))
@@ -123,7 +125,7 @@ func FuzzAnswer(f *testing.F) {
 					t.Fatalf("%q: %q is sent", name, values)
 				}
 			}
-			for _, c := range req.Cookies() {
+			for _, c := range v.cookies.Cookies(req.URL) {
 				hidden = append(hidden, c.Value)
 			}
 		}
@@ -199,6 +201,9 @@ func FuzzKVWord(f *testing.F) {
 func FuzzHealthAnswer(f *testing.F) {
 	for code := range uint32(18) {
 		f.Add(int32(code), code, "words\x1b[2J\u202e of it")
+	}
+	for said := range int32(5) {
+		f.Add(said, uint32(0), "")
 	}
 	f.Add(int32(0), uint32(68), "")
 	f.Add(int32(-1), uint32(1<<31), strings.Repeat("é\n", 500))

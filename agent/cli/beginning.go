@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -30,6 +32,9 @@ func begin(job *api.Job, service string) (beginning, error) {
 	if err := canHaveColours(job); err != nil {
 		return b, err
 	}
+	if !fileName(b.job) {
+		return b, fmt.Errorf("job %q cannot give a jobspec its name: write the policy by hand", b.job)
+	}
 	meshed, plain := map[string][]string{}, []string{}
 	each(job, func(group string, s *api.Service) {
 		name := interpolate(s.Name, job, group)
@@ -53,8 +58,18 @@ func begin(job *api.Job, service string) (beginning, error) {
 	if strings.Contains(service, "${") {
 		return b, fmt.Errorf("the service's name %s is only known where it runs. Give the name it has in Consul with -service", service)
 	}
+	if !fileName(service) {
+		return b, fmt.Errorf("the service's name %q cannot be a file's. Give the name it has in Consul with -service", service)
+	}
 	b.service, b.paths = service, unique(meshed[service])
 	return b, nil
+}
+
+// fileName says whether a name that others chose can be a file's, here and nowhere
+// else, and stand in a comment.
+func fileName(name string) bool {
+	return name != "" && !strings.HasPrefix(name, ".") && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == '\\' || unicode.IsSpace(r) || !unicode.IsPrint(r) })
 }
 
 // canHaveColours refuses kinds of jobs that cannot run twice side by side.
@@ -80,12 +95,17 @@ func canHaveColours(job *api.Job) error {
 // each visits every Consul service of a job, of groups and of tasks.
 func each(job *api.Job, visit func(group string, s *api.Service)) {
 	for _, g := range job.TaskGroups {
+		if g == nil {
+			continue
+		}
 		services := g.Services
 		for _, t := range g.Tasks {
-			services = append(services[:len(services):len(services)], t.Services...)
+			if t != nil {
+				services = append(services[:len(services):len(services)], t.Services...)
+			}
 		}
 		for _, s := range services {
-			if s.Provider == "" || s.Provider == api.ServiceProviderConsul {
+			if s != nil && (s.Provider == "" || s.Provider == api.ServiceProviderConsul) {
 				visit(deref(g.Name), s)
 			}
 		}
@@ -150,6 +170,9 @@ func (b *beginning) submitted(s *api.JobSubmission) error {
 		values[name] = quote(value)
 	}
 	for _, name := range sortedKeys(values) {
+		if !hclsyntax.ValidIdentifier(name) {
+			return fmt.Errorf("job %s was submitted with a variable that is called %q, which no jobspec can declare", b.job, name)
+		}
 		b.variables = append(b.variables, variable{name, values[name]})
 	}
 	return nil

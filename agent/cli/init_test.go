@@ -121,3 +121,21 @@ func TestInitRefusesWithAReason(t *testing.T) {
 		t.Errorf("files left: %v", left)
 	}
 }
+
+// A job is somebody else's text: its names do not say where files are written, nor do
+// its variables add anything to the policy.
+func TestInitOfAJobThatSomebodyElseRan(t *testing.T) {
+	mesh := &api.ConsulConnect{Native: true}
+	for id, service := range map[string]string{"../api": "api", "api": "../../api", "a\n}": "api", ".api": "api"} {
+		if b, err := begin(serviceJob(id, &api.Service{Name: service, Connect: mesh}), ""); err == nil {
+			t.Errorf("job %q with service %q: it would write %q and %q", id, service, b.jobspecName(), b.service)
+		}
+	}
+	b, err := begin(serviceJob("api", &api.Service{Name: "api", Connect: mesh}, nil), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.submitted(&api.JobSubmission{Source: "x", VariableFlags: map[string]string{"a = 1 }\nevil": "x"}}); err == nil || !strings.Contains(err.Error(), "no jobspec can declare") {
+		t.Errorf("%v:\n%s", err, b.policy())
+	}
+}
