@@ -125,6 +125,12 @@ func FuzzAnswer(f *testing.F) {
 					t.Fatalf("%q: %q is sent", name, values)
 				}
 			}
+			if _, second := req.Header["X-Proof"]; second && req.Response == nil { // no redirect
+				query := req.URL.Query()
+				if req.URL.Path != "/orders/"+v.saved["token"] || len(query) != 1 || query.Get("proof") != v.saved["proof"] || req.URL.Fragment != "" {
+					t.Fatalf("%s is asked with %q", req.URL, v.saved)
+				}
+			}
 			for _, c := range v.cookies.Cookies(req.URL) {
 				hidden = append(hidden, c.Value)
 			}
@@ -236,6 +242,7 @@ func FuzzOutput(f *testing.F) {
 	f.Add("all well\n", "s3cr3t", "\x1b[31mred\x1b[0m", 0)
 	f.Add("token is ", "s3cr3t", " and\n", 7)
 	f.Add("-----BEGIN\n", "first-line-of-it\nsecond-line-of-it", "\n\x00", 3000)
+	f.Add("", "first-line-of-it\nsecond-line-of-it", "\nof it: second-line-of-it", 0)
 	f.Add("", "two  words", strings.Repeat("two words ", 2000), 1)
 	f.Add(strings.Repeat("x", maxRead), "s3cr3t-s3cr3t", "", 0)
 	f.Fuzz(func(t *testing.T, before, secret, after string, times int) {
