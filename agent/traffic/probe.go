@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Probe looks at the service as its clients do: through a real entry point.
@@ -51,19 +53,30 @@ func (p Probe) Check(ctx context.Context) error {
 	}
 	answer, err := probeClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("probe: %w", err)
+		return quoting("probe", err)
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, probeBody))
 	switch {
 	case err != nil:
-		return fmt.Errorf("probe %s: %w", p.URL, err)
+		return quoting("probe "+p.URL, err)
 	case answer.StatusCode < 200 || answer.StatusCode > 299:
 		return fmt.Errorf("%w: status %d", ErrWrongAnswer, answer.StatusCode)
 	case !strings.Contains(string(body), p.Expect):
 		return fmt.Errorf("%w: %q does not contain %q", ErrWrongAnswer, cut(string(body), 80), p.Expect)
 	}
 	return nil
+}
+
+// quoting wraps an error of HTTP's, or gives its words where those quote what was
+// answered: a line of it may be long, and hold anything.
+func quoting(what string, err error) error {
+	const most = 500
+	text := err.Error()
+	if words := cut(redact.Line(text), most); words != text {
+		return fmt.Errorf("%s: %s", what, words)
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // cut is the beginning of a text, for messages.

@@ -29,7 +29,8 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 func FuzzProbe(f *testing.F) {
 	for _, answer := range []string{"HTTP/1.1 200 OK\r\n\r\n2.0.0", "HTTP/1.1 302 Found\r\nLocation: http://evil.example/\r\n\r\n2.0.0", "HTTP/1.1 200 \r\nContent-Length: 99\r\n\r\n2.0.0",
 		"HTTP/1.1 204 \r\n\r\n2.0.0", "HTTP/1.1 503 \x1b[2J\r\n\r\n\x1b[2J2.0.0", "HTTP/1.1 200 OK\r\n\r\n\x1b[2J\xff\u202e", "HTTP/1.1 99999 x\r\n\r\n", "\x16\x03\x01", "",
-		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n2.0.0\r\nz\r\n", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", probeBody-2) + "2.0.0"} {
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n2.0.0\r\nz\r\n", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", probeBody-2) + "2.0.0",
+		strings.Repeat("n", 3000), "HTTP/1.1 200 OK\r\n\x1b[2J" + strings.Repeat("n", 3000) + "\r\n\r\n"} {
 		f.Add([]byte(answer), "2.0.0")
 		f.Add([]byte(answer), "")
 	}

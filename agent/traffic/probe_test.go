@@ -54,3 +54,21 @@ func TestProbe(t *testing.T) {
 		t.Errorf("of no URL: %v", err)
 	}
 }
+
+// An error of HTTP's quotes what was answered, which may be long and hold anything.
+func TestAProbeQuotesLittle(t *testing.T) {
+	edge := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		conn, _, err := out.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\n\x1b[2J" + strings.Repeat("n", 3000) + "\r\n\r\n"))
+		conn.Close()
+	}))
+	defer edge.Close()
+	err := Probe{URL: edge.URL}.Check(t.Context())
+	if err == nil || errors.Is(err, ErrWrongAnswer) || len(err.Error()) > 600 || strings.Contains(err.Error(), "\x1b") {
+		t.Errorf("%.900q", err)
+	}
+}
