@@ -259,7 +259,7 @@ func FuzzOutput(f *testing.F) {
 			}
 			rest = rest[n:]
 		}
-		shown := bounded(map[string]string{figureLog: hidden.Scrub(e.text())})[figureLog]
+		shown := bounded(map[string]string{figureLog: hidden.Scrub(hidden.Beheaded(e.text()))})[figureLog]
 		shortLine(t, shown, maxLog)
 		for _, piece := range strings.Split(shown, "[redacted]") {
 			for _, of := range append(strings.Split(secret, "\n"), secret) {

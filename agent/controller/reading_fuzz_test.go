@@ -161,3 +161,26 @@ func FuzzConsents(f *testing.F) {
 		}
 	})
 }
+
+// FuzzLog: of whatever a test wrote, the end is shown from the beginning of a line on,
+// unless there is none.
+func FuzzLog(f *testing.F) {
+	for _, text := range []string{"s3cr3t and\nmore", "one line", "first\n \n", "\n\n", ""} {
+		f.Add(text, len(text))
+		f.Add(text, 1000)
+	}
+	f.Fuzz(func(t *testing.T, text string, most int) {
+		got := wholeLines(text, most)
+		first, rest, _ := strings.Cut(text, "\n")
+		switch {
+		case !strings.HasSuffix(text, got):
+			t.Fatalf("%q is shown of %q", got, text)
+		case strings.TrimSpace(text) != "" && strings.TrimSpace(got) == "":
+			t.Fatalf("nothing is shown of %q", text)
+		case len(text) >= most && strings.TrimSpace(rest) != "" && got != rest:
+			t.Fatalf("%q is shown behind %q", got, first)
+		case len(text) < most && got != text:
+			t.Fatalf("%q is shown of all of %q", got, text)
+		}
+	})
+}

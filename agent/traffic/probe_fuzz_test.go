@@ -30,7 +30,7 @@ func FuzzProbe(f *testing.F) {
 	for _, answer := range []string{"HTTP/1.1 200 OK\r\n\r\n2.0.0", "HTTP/1.1 302 Found\r\nLocation: http://evil.example/\r\n\r\n2.0.0", "HTTP/1.1 200 \r\nContent-Length: 99\r\n\r\n2.0.0",
 		"HTTP/1.1 204 \r\n\r\n2.0.0", "HTTP/1.1 503 \x1b[2J\r\n\r\n\x1b[2J2.0.0", "HTTP/1.1 200 OK\r\n\r\n\x1b[2J\xff\u202e", "HTTP/1.1 99999 x\r\n\r\n", "\x16\x03\x01", "",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n2.0.0\r\nz\r\n", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", probeBody-2) + "2.0.0",
-		strings.Repeat("n", 3000), "HTTP/1.1 200 OK\r\n\x1b[2J" + strings.Repeat("n", 3000) + "\r\n\r\n"} {
+		"HTTP/1.1 301 x\r\nLocation: 0%\r\n\r\n", strings.Repeat("n", 3000), "HTTP/1.1 200 OK\r\n\x1b[2J" + strings.Repeat("n", 3000) + "\r\n\r\n"} {
 		f.Add([]byte(answer), "2.0.0")
 		f.Add([]byte(answer), "")
 	}
@@ -47,7 +47,8 @@ func FuzzProbe(f *testing.F) {
 		answered, as := none == nil, false
 		if answered {
 			body, broken := io.ReadAll(io.LimitReader(resp.Body, probeBody))
-			answered = broken == nil
+			_, lost := resp.Location() // a redirect to nowhere is no answer of HTTP's
+			answered = broken == nil && (resp.StatusCode/100 != 3 || lost == nil || errors.Is(lost, http.ErrNoLocation))
 			as = answered && resp.StatusCode/100 == 2 && strings.Contains(string(body), expect)
 		}
 		if (err == nil) != as || errors.Is(err, ErrWrongAnswer) != (answered && !as) {
