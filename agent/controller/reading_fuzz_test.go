@@ -62,6 +62,13 @@ func FuzzDrift(f *testing.F) {
 			if what := l.drift(j); what != "" {
 				t.Fatalf("%s of %s: %s", job, raw, what)
 			}
+			other := slot
+			other.Hash, other.Found = "another", "another"
+			l.rec.Slots = map[deployment.Colour]deployment.Slot{colour: other}
+			if l.drift(j) == "" && !l.changing(colour, other) {
+				t.Fatalf("%s of %s was registered anew", job, raw)
+			}
+			l.rec.Slots = map[deployment.Colour]deployment.Slot{colour: slot}
 			stop := true
 			if j.Stop = &stop; l.drift(j) == "" && !l.changing(colour, slot) {
 				t.Fatalf("%s of %s was stopped", job, raw)

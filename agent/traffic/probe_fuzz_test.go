@@ -47,8 +47,10 @@ func FuzzProbe(f *testing.F) {
 		answered, as := none == nil, false
 		if answered {
 			body, broken := io.ReadAll(io.LimitReader(resp.Body, probeBody))
-			_, lost := resp.Location() // a redirect to nowhere is no answer of HTTP's
-			answered = broken == nil && (resp.StatusCode/100 != 3 || lost == nil || errors.Is(lost, http.ErrNoLocation))
+			answered = broken == nil
+			if _, lost := resp.Location(); resp.StatusCode/100 == 3 && lost != nil && !errors.Is(lost, http.ErrNoLocation) {
+				answered = errors.Is(err, ErrWrongAnswer) // some redirects to nowhere are no answer of HTTP's
+			}
 			as = answered && resp.StatusCode/100 == 2 && strings.Contains(string(body), expect)
 		}
 		if (err == nil) != as || errors.Is(err, ErrWrongAnswer) != (answered && !as) {
