@@ -54,6 +54,7 @@ type Nomad interface {
 	Job(ctx context.Context, namespace, id string) (*nomadapi.Job, error)
 	WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error
 	Stop(ctx context.Context, namespace, id string, purge bool) error
+	StopUnless(ctx context.Context, namespace, id string, spared func(*nomadapi.Job) bool) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
 	Raise(ctx context.Context, namespace, id string, counts map[string]int) error

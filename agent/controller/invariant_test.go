@@ -58,6 +58,8 @@ type witness struct {
 	moody   map[string]bool      // hashes of the policies with a gate that tells
 	failing map[string]bool      // and of those whose test job never passes
 	gating  map[string]time.Time // proof → when it was last to be proven
+	gated   map[string]bool      // deployments that came to their gates
+	earned  map[string]bool      // hashes that a gate let pass, or that have served
 	let     map[string]time.Time // proof → when a gate last let it pass
 	theirs  []string             // what people route in the router as it was last
 }
@@ -96,7 +98,8 @@ func newWitness(w *world) *witness {
 	return &witness{w: w, planted: map[string]bool{}, owner: deployment.None, routed: deployment.None,
 		terms: map[string]int{}, passes: map[string]passer{}, dead: map[deployment.Colour]time.Time{},
 		forces: map[string]bool{}, given: map[string]uint64{}, taken: map[string]uint64{}, answers: map[string]map[uint64]string{},
-		approvals: map[string]uint64{}, gating: map[string]time.Time{}, let: map[string]time.Time{}}
+		approvals: map[string]uint64{}, gating: map[string]time.Time{}, let: map[string]time.Time{},
+		gated: map[string]bool{}, earned: map[string]bool{}}
 }
 
 // breaks reports a broken invariant. The lock is held.
@@ -285,6 +288,13 @@ func (x *witness) proving(before, now deployment.Service) {
 	is := func(s deployment.Service) bool { return s.InFlight() && s.Deployment.State == deployment.Gating }
 	if is(now) && !(is(before) && before.Deployment.ID == now.Deployment.ID && before.Deployment.Candidate.Proof() == now.Deployment.Candidate.Proof()) {
 		x.gating[now.Deployment.Candidate.Proof()] = time.Now()
+		x.gated[now.Deployment.ID] = true
+	}
+	if slot, ok := now.Slots[now.Active]; ok {
+		x.earned[slot.Hash] = true
+	}
+	if is(before) && !is(now) && now.InFlight() && !x.moody[before.Deployment.Candidate.Policy] { // it had no gate of its own
+		x.earned[now.Deployment.Candidate.Hash] = true
 	}
 }
 
@@ -293,10 +303,13 @@ func (x *witness) lets(proof string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.let[proof] = time.Now()
+	hash, _, _ := strings.Cut(proof, "+")
+	x.earned[hash] = true
 }
 
 // proven (1): whatever the record says, where a policy has a gate, that gate has
-// let exactly this pass since it was to be proven.
+// let exactly this pass since it was to be proven. Traffic that is switched to what
+// stands there asks no gate: a gate let that pass once, or it has served.
 func (x *witness) proven(rec *writtenRecord) {
 	d := rec.Deployment
 	if !rec.InFlight() || d.State != deployment.CuttingOver || d.Forced != nil {
@@ -304,6 +317,12 @@ func (x *witness) proven(rec *writtenRecord) {
 	}
 	proof := d.Candidate.Proof()
 	since, gated := x.gating[proof]
+	if !x.gated[d.ID] {
+		if !x.earned[d.Candidate.Hash] {
+			x.breaks("traffic went to %s, which no gate has ever let pass", d.To)
+		}
+		return
+	}
 	if gated && x.failing[d.Candidate.Policy] {
 		x.breaks("traffic went to %s, whose test never passes", d.To)
 	}

@@ -73,6 +73,39 @@ func TestCutoverWhileAStopIsOnItsWay(t *testing.T) {
 	})
 }
 
+// A leader died right after it had registered the candidate, and what the next one
+// first hears of the job is from before. Whatever it then sends to empty the colour
+// arrives when the candidate serves, and is not for the candidate.
+func TestTheNextLeaderStopsNoCandidate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.adopted()
+		registered := make(chan struct{})
+		stale, late := uint64(3), time.Minute
+		w.nomad.Intercept(func(c nomadtest.Call) (f nomadtest.Fault) {
+			switch {
+			case c.Agent == "agent-1" && c.Op == "Register":
+				f.Lag = time.Hour // it never hears of it
+				close(registered)
+			case c.Agent == "agent-2" && c.Op == "Job" && c.Job == "api-green":
+				f.Stale, stale = stale, 0
+			case c.Agent == "agent-2" && c.Op == "Stop" && c.Job == "api-green":
+				f.Delay, late = late, 0
+			}
+			return f
+		})
+		w.policy("2.0.0", quick)
+		<-registered
+		w.agents[0].stop()
+		w.agent("agent-2")
+		w.state("2.0.0", deployment.Soaking)
+		time.Sleep(time.Minute)
+		if rec := w.record(); stale != 0 || rec.Active != deployment.Green || rec.Held != nil || rec.Deployment.Outcome != deployment.Succeeded {
+			w.Errorf("%s", gistForPeople(rec))
+		}
+		w.serves(deployment.Green)
+	})
+}
+
 // Nomad has just elected another leader, and one of its servers tells of the job
 // as it was before its registration: not there, or stopped. That says nothing of
 // the candidate.

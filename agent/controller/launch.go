@@ -127,7 +127,10 @@ func (j job) left(v view) []deployment.Instance {
 	return v.of(j.d.To, j.rec.Route.Loose && slices.ContainsFunc(j.occupants(j.rec.Slots[j.d.To]), adopted))
 }
 
-// stopSlot stops a slot's job if it runs, and waits for its end.
+// stopSlot stops a slot's job if it runs, and waits for its end. It never stops
+// the candidate, which stands there already where an earlier leader registered it
+// and died, or where a deposed server of Nomad's has only now said that it does
+// not: the stop could arrive when it serves.
 func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 	client := j.l.t.c.cfg.Nomad(slot.Region)
 	running, err := client.Job(ctx, slot.Namespace, slot.Job)
@@ -142,7 +145,10 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 		if err := j.l.t.term.Check(); err != nil {
 			return err
 		}
-		if err := client.Stop(ctx, slot.Namespace, slot.Job, false); err != nil {
+		err := client.StopUnless(ctx, slot.Namespace, slot.Job, func(job *nomadapi.Job) bool {
+			return jobspec.DeploymentOf(job) == j.d.ID
+		})
+		if err != nil {
 			return finalUnlessAway(err)
 		}
 	}

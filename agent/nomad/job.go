@@ -38,22 +38,38 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error
 // once, while their tasks are still being killed, so that nobody can wait for
 // them: stop, wait, then purge.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
+	if !purge {
+		return c.StopUnless(ctx, namespace, id, nil)
+	}
 	op := c.ask("stop", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil || job == nil {
 		return err
 	}
-	if purge {
-		limited, cancel := context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
-		_, _, err := c.api.Jobs().Deregister(id, true, c.writing(limited, namespace))
-		if err = op.failed(ctx, err); errors.Is(err, ErrNotFound) {
-			return nil
-		}
-		return sent(err)
+	limited, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, _, err = c.api.Jobs().Deregister(id, true, c.writing(limited, namespace))
+	if err = op.failed(ctx, err); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return sent(err)
+}
+
+// StopUnless is Stop without purge for a job that is not spared. It is asked of
+// the very answer whose index the stop is written at: what another answer, of a
+// moment before or of a deposed server, said of the job is not what is stopped.
+// ErrConflict: it is spared; nil spares none.
+func (c *Client) StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error {
+	op := c.ask("stop", namespace, id, "submit-job")
+	job, err := c.Job(ctx, namespace, id)
+	if err != nil || job == nil {
+		return err
 	}
 	if value(job.Stop) {
 		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
+	}
+	if spared != nil && spared(job) {
+		return &Error{Op: op.what, Kind: ErrConflict, Err: errors.New("it is not the job any more that was to be stopped")}
 	}
 	sub, err := c.Submission(ctx, namespace, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {

@@ -188,6 +188,35 @@ func (x *trial) stopping(t *testing.T) {
 	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}), nomad.ErrInvalid)
 }
 
+// spared: whether a job is the one to stop is asked of the job that is stopped.
+func (x *trial) spared(t *testing.T) {
+	x.register(x.parse(""), 0)
+	x.healthy(3)
+	was, err := x.Client.Job(x.ctx, "default", x.id)
+	x.must(err)
+	stop := func(spare bool) (stopped bool, err error) {
+		asked := 0
+		err = x.Client.StopUnless(x.ctx, "default", x.id, func(job *api.Job) bool {
+			if asked++; *job.JobModifyIndex != *was.JobModifyIndex {
+				t.Errorf("asked of the job at %d, it is at %d", *job.JobModifyIndex, *was.JobModifyIndex)
+			}
+			return spare
+		})
+		if asked != 1 {
+			t.Errorf("asked %d times", asked)
+		}
+		job, reading := x.Client.Job(x.ctx, "default", x.id)
+		x.must(reading)
+		return *job.Stop, err
+	}
+	if stopped, err := stop(true); stopped || !errors.Is(err, nomad.ErrConflict) {
+		t.Errorf("spared: stopped %v, %v", stopped, err)
+	}
+	if stopped, err := stop(false); !stopped || err != nil {
+		t.Errorf("not spared: stopped %v, %v", stopped, err)
+	}
+}
+
 func (x *trial) revive(t *testing.T) {
 	job := x.parse("")
 	x.register(job, 0)

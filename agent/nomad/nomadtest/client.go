@@ -74,15 +74,32 @@ type done = struct{}
 // Stop is nomad.Client's: without purge the job is read, and written at the
 // index that it was read at.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
+	if !purge {
+		return c.StopUnless(ctx, namespace, id, nil)
+	}
 	_, err := write(ctx, c, "Stop", id, func(at uint64) func() (done, error) {
-		was := c.s.jobAsOf(named(namespace, id), at)
-		if was == nil || value(was.Stop) && !purge {
+		if c.s.jobAsOf(named(namespace, id), at) == nil {
 			return nil
 		}
 		return func() (none done, err error) {
-			if purge {
-				c.s.purge(named(namespace, id))
-				return none, nil
+			c.s.purge(named(namespace, id))
+			return none, nil
+		}
+	})
+	return err
+}
+
+// StopUnless is nomad.Client's.
+func (c *Client) StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error {
+	_, err := write(ctx, c, "Stop", id, func(at uint64) func() (done, error) {
+		was := c.s.jobAsOf(named(namespace, id), at)
+		if was == nil || value(was.Stop) {
+			return nil
+		}
+		refuse := spared != nil && spared(clone(was))
+		return func() (none done, err error) {
+			if refuse {
+				return none, refused("stop", id, nomad.ErrConflict, "it is not the job any more that was to be stopped")
 			}
 			return none, c.s.rewrite("stop", was, func(job *api.Job) error { job.Stop = ptr(true); return nil })
 		}

@@ -27,6 +27,7 @@ type API interface {
 	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
 	Raise(ctx context.Context, namespace, id string, counts map[string]int) error
 	Stop(ctx context.Context, namespace, id string, purge bool) error
+	StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
 	Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (id string, err error)
@@ -64,6 +65,7 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"scaling restarts nothing", (*trial).scaling},
 		{"scaled to zero and back", (*trial).zero},
 		{"stop and its repetition", (*trial).stopping},
+		{"a job that is spared is not stopped", (*trial).spared},
 		{"what nobody stopped is not waited for", (*trial).notStopped},
 		{"a stopped job runs again", (*trial).revive},
 		{"purged and registered anew", (*trial).purge},
