@@ -35,22 +35,16 @@ func (c *Client) PlainInstances(ctx context.Context, service string, index uint6
 
 func (c *Client) instances(ctx context.Context, service string, connect bool, index uint64) ([]deployment.Instance, uint64, error) {
 	op, rule := fmt.Sprintf("read instances of %q", service), Rule{"service", service, "read"}
-	wait := index
-	if index > 0 {
-		give, ok := c.held.Take()
-		defer give()
-		if !ok {
-			wait = 0 // Watch asks again, in three seconds at most
-		}
-	}
-	ctx, done := c.bound(ctx, wait)
+	from, give := c.held.Hold(index) // or Watch asks again, in three seconds at most
+	defer give()
+	ctx, done := c.bound(ctx, from)
 	defer done()
 	health := c.api.Health()
 	ask := health.Service
 	if connect {
 		ask = health.Connect
 	}
-	entries, meta, err := ask(service, "", false, c.read(ctx, wait))
+	entries, meta, err := ask(service, "", false, c.read(ctx, from))
 	if err == nil {
 		err = filtered(op, Rule{"node_prefix", "", "read"}, meta)
 	}

@@ -24,13 +24,17 @@ type Queries struct{ places chan struct{} }
 // Most is a bound of n.
 func Most(n int) Queries { return Queries{make(chan struct{}, n)} }
 
-// Take has one more held until give is called. Where there are too many, ok is
-// false and give does nothing: ask without holding, and again in a while.
-func (q Queries) Take() (give func(), ok bool) {
+// Hold is what to ask from on, for news since an index: that index, and the query
+// counts as held until give is called; or 0, because there are too many: the
+// answer comes at once then, and may be asked for again in a while. 0 is not held.
+func (q Queries) Hold(index uint64) (from uint64, give func()) {
+	if index == 0 {
+		return 0, func() {}
+	}
 	select {
 	case q.places <- struct{}{}:
-		return func() { <-q.places }, true
+		return index, func() { <-q.places }
 	default:
-		return func() {}, false
+		return 0, func() {}
 	}
 }

@@ -134,17 +134,16 @@ func (c *Client) writing(ctx context.Context, namespace string) *api.WriteOption
 // bound ends it when Nomad neither answers nor lets the wait run out. Where too
 // many are held, it waits for a moment and then is a read like any other.
 func (c *Client) blocking(ctx context.Context, namespace string, index uint64) (*api.QueryOptions, context.CancelFunc) {
-	give, ok := c.held.Take()
-	if !ok && index > 0 {
+	from, give := c.held.Hold(index)
+	if from < index {
 		select {
 		case <-ctx.Done():
 		case <-time.After(lookEvery):
 		}
-		index = 0
 	}
 	ctx, cancel := context.WithTimeout(ctx, waitTime+waitTime/16+requestTimeout)
 	q := c.reading(ctx, namespace)
-	q.WaitIndex, q.WaitTime = index, waitTime
+	q.WaitIndex, q.WaitTime = from, waitTime
 	return q, func() { cancel(); give() }
 }
 
