@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
@@ -13,19 +12,14 @@ import (
 	"github.com/tealdeploy/teal/agent/traffic"
 )
 
-// routeBook is what the watches last saw of the config entries: enough to tell
-// which services' entries need a look.
-type routeBook struct {
-	mu   sync.Mutex
-	seen map[string]map[string]routeSeen // kind → service
-}
+// routeBook is what the watch last saw of the config entries, by kind and
+// service: enough to tell which services' entries need a look.
+type routeBook map[string]map[string]routeSeen
 
 type routeSeen struct {
 	index  uint64
 	edited bool
 }
-
-func newRouteBook() *routeBook { return &routeBook{seen: map[string]map[string]routeSeen{}} }
 
 // watchRoutes sends services whose entry looks edited to have a look.
 //
@@ -111,7 +105,7 @@ func (t *tenure) lookAtRoutes(ctx context.Context) (uint64, error) {
 
 // routeLook is one look at all entries of a kind, one after the other.
 type routeLook struct {
-	book     *routeBook
+	book     routeBook
 	kind     string
 	router   traffic.Router
 	held     func(svc string) bool // for an edit, whoever saw it
@@ -120,10 +114,8 @@ type routeLook struct {
 	suspects []string
 }
 
-func (b *routeBook) look(kind string, router traffic.Router) *routeLook {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	last := b.seen[kind]
+func (b routeBook) look(kind string, router traffic.Router) *routeLook {
+	last := b[kind]
 	return &routeLook{book: b, kind: kind, router: router, last: last, now: make(map[string]routeSeen, len(last))}
 }
 
@@ -155,9 +147,7 @@ func (l *routeLook) done() (suspects []string) {
 			l.suspects = append(l.suspects, svc)
 		}
 	}
-	l.book.mu.Lock()
-	defer l.book.mu.Unlock()
-	l.book.seen[l.kind] = l.now
+	l.book[l.kind] = l.now
 	slices.Sort(l.suspects)
 	return l.suspects
 }

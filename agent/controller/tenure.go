@@ -29,7 +29,7 @@ type tenure struct {
 	// asks bounds how many services ask Nomad at a time: a new leader with
 	// thousands of new policies must not fall upon it.
 	asks   chan struct{}
-	routes *routeBook
+	routes routeBook
 	// consents are what the approvers' keys hold, while somebody waits for them.
 	consents consents
 
@@ -72,7 +72,7 @@ func (c *Controller) Run(ctx context.Context, term leader.Term) error {
 	t := &tenure{
 		c: c, term: term, ctx: ctx, g: g,
 		asks:    make(chan struct{}, maxAsks),
-		routes:  newRouteBook(),
+		routes:  routeBook{},
 		loops:   map[string]*loop{},
 		records: map[string]kept{},
 		jobs:    map[string]string{},

@@ -102,7 +102,7 @@ func TestEntriesAreLookedAtWhenTheyHaveChanged(t *testing.T) {
 				defer cancel()
 				busy := &c.catalog
 				busy.began = time.Now()
-				tn := &tenure{ctx: ctx, routes: newRouteBook(), records: map[string]kept{}, loops: map[string]*loop{},
+				tn := &tenure{ctx: ctx, routes: routeBook{}, records: map[string]kept{}, loops: map[string]*loop{},
 					c: New(Config{Catalog: busy, Routers: map[string]traffic.Router{}})}
 				_ = tn.watchRoutes(ctx)
 				if !slices.Equal(busy.looks, c.looks) {
@@ -116,7 +116,7 @@ func TestEntriesAreLookedAtWhenTheyHaveChanged(t *testing.T) {
 // What was seen is not read anew, and what is edited, mended or gone has its
 // service look at it.
 func TestLooksSeeOnlyWhatIsNew(t *testing.T) {
-	book, router := newRouteBook(), traffic.NewServiceRouter(nil)
+	book, router := routeBook{}, traffic.NewServiceRouter(nil)
 	// A splitter is nothing that a router writes, and so never edited.
 	edited := func(name string, index uint64) consulapi.ConfigEntry {
 		return &consulapi.ServiceRouterConfigEntry{Kind: consulapi.ServiceRouter, Name: name, ModifyIndex: index}
