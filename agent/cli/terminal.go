@@ -142,12 +142,16 @@ func safe(s string) string {
 // package leaves some of the characters that are not as they are. They stand in
 // strings only.
 func asJSON(v any, indent string) ([]byte, error) {
-	body, err := json.MarshalIndent(v, "", indent)
-	if indent == "" {
-		body, err = json.Marshal(v)
-	}
+	body, err := json.Marshal(v)
 	if err != nil {
 		return nil, err
+	}
+	if indent != "" {
+		var laid bytes.Buffer
+		if err := json.Indent(&laid, body, "", indent); err != nil {
+			return nil, err
+		}
+		body = laid.Bytes()
 	}
 	var out bytes.Buffer
 	for _, r := range string(body) {
