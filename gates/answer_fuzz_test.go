@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // candidateUnderTest is what these targets look at.
@@ -27,7 +28,7 @@ var candidateUnderTest = Target{Service: "api", Colour: deployment.Green, Versio
 // shortLine holds a text against what may stand in a record.
 func shortLine(t *testing.T, text string, most int) {
 	t.Helper()
-	if text != line(text) || utf8.RuneCountInString(text) > most {
+	if text != redact.Line(text) || utf8.RuneCountInString(text) > most {
 		t.Fatalf("no short printable line: %q", text)
 	}
 }
@@ -140,7 +141,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		shown := []string{a.wrong}
 		if a.err != nil {
-			shown = append(shown, line(a.err.Error())) // as the runner has it
+			shown = append(shown, redact.Line(a.err.Error())) // as the runner has it
 		}
 		for key, figure := range bounded(a.figures()) {
 			shortLine(t, figure, maxFigure)
@@ -179,8 +180,8 @@ func FuzzKVWord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		shortLine(t, cut(line(got.Reason), maxReason), maxReason)
-		if got.Reason == "" || got.Reason != line(got.Reason) {
+		shortLine(t, redact.Cut(redact.Line(got.Reason), maxReason), maxReason)
+		if got.Reason == "" || got.Reason != redact.Line(got.Reason) {
 			t.Fatalf("reason %q", got.Reason)
 		}
 		if got.Verdict == Hold {
@@ -246,7 +247,7 @@ func FuzzOutput(f *testing.F) {
 	f.Add("", "two  words", strings.Repeat("two words ", 2000), 1)
 	f.Add(strings.Repeat("x", maxRead), "s3cr3t-s3cr3t", "", 0)
 	f.Fuzz(func(t *testing.T, before, secret, after string, times int) {
-		if len(secret) > 200 || len(before)+len(after) > 2*maxRead || line(secret) == "" {
+		if len(secret) > 200 || len(before)+len(after) > 2*maxRead || redact.Line(secret) == "" {
 			return
 		}
 		hidden := spoken(map[string]string{"API_TOKEN": secret, "TRIES": "3"})

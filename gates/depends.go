@@ -12,6 +12,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Depends is the gate of kind "depends": another service that Teal manages
@@ -104,13 +105,13 @@ func (g Depends) Check(ctx context.Context, target Target) (Finding, error) {
 		f.Reason = g.Service + " is not managed by Teal any more: nobody knows its version"
 		return f, nil
 	case peer.Releasing != "":
-		f.Reason = fmt.Sprintf("%s is being released: %s", g.Service, cut(line(peer.Releasing), maxExcerpt))
+		f.Reason = fmt.Sprintf("%s is being released: %s", g.Service, redact.Cut(redact.Line(peer.Releasing), maxExcerpt))
 		return f, nil
 	case !peer.Active.Valid():
 		f.Reason = g.Service + " has not been released yet"
 		return f, nil
 	}
-	shown := cut(line(peer.Version), maxExcerpt)
+	shown := redact.Cut(redact.Line(peer.Version), maxExcerpt)
 	switch verdict, why := g.allows(peer.Version); verdict {
 	case Fail:
 		f.Verdict, f.Reason = Fail, fmt.Sprintf("%s is at %s, and %s is needed", g.Service, shown, g.Version)
@@ -150,7 +151,7 @@ func (g Depends) allows(have string) (verdict Verdict, why string) {
 	case err != nil && !strings.ContainsAny(g.Version, operators):
 		return Fail, ""
 	case err != nil:
-		return Hold, fmt.Sprintf("is at %s, which is no version that %s could be held against", cut(line(have), maxExcerpt), g.Version)
+		return Hold, fmt.Sprintf("is at %s, which is no version that %s could be held against", redact.Cut(redact.Line(have), maxExcerpt), g.Version)
 	case g.allowed.Check(number):
 		return Pass, ""
 	}

@@ -103,20 +103,9 @@ func excerpt(s secrets, body []byte, whole bool) string {
 		body, whole = body[:maxRead], false
 	}
 	if whole {
-		return cut(s.Scrub(string(body)), maxExcerpt)
+		return redact.Cut(s.Scrub(string(body)), maxExcerpt)
 	}
-	return cut(s.ScrubCut(string(body)), maxExcerpt)
-}
-
-// line is a text as one printable line.
-func line(text string) string { return redact.Line(text) }
-
-// cut shortens a text to at most most characters.
-func cut(text string, most int) string {
-	if utf8.RuneCountInString(text) <= most {
-		return text
-	}
-	return string([]rune(text)[:most-1]) + "…"
+	return redact.Cut(s.ScrubCut(string(body)), maxExcerpt)
 }
 
 // tail is the end of a text, of at most most characters.
@@ -140,10 +129,10 @@ func bounded(figures map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(figures))[:min(len(figures), maxFigures)] {
 		if key == figureLog {
-			out[key] = tail(line(figures[key]), maxLog)
+			out[key] = tail(redact.Line(figures[key]), maxLog)
 			continue
 		}
-		out[cut(line(key), maxFigure)] = cut(line(figures[key]), maxFigure)
+		out[redact.Cut(redact.Line(key), maxFigure)] = redact.Cut(redact.Line(figures[key]), maxFigure)
 	}
 	return out
 }

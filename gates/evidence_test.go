@@ -76,21 +76,21 @@ func FuzzScrubbing(f *testing.F) {
 	f.Add("redacted", "[redacted]", "")
 	f.Fuzz(func(t *testing.T, secret, before, after string) {
 		secret = strings.TrimSpace(secret)
-		if !validHeaderValue(secret) || line(secret) == "" {
+		if !validHeaderValue(secret) || redact.Line(secret) == "" {
 			return
 		}
 		s := secretsOf(map[string]string{"X-Secret": secret}, "", "")
 		for _, whole := range []bool{true, false} {
 			out := excerpt(s, []byte(before+secret+after+strings.ReplaceAll(secret, " ", "\n\t")), whole)
 			for _, piece := range strings.Split(out, redact.Redacted) {
-				if strings.Contains(piece, secret) || strings.Contains(piece, line(secret)) {
+				if strings.Contains(piece, secret) || strings.Contains(piece, redact.Line(secret)) {
 					t.Fatalf("%q shows %q", out, secret)
 				}
 			}
 			if utf8.RuneCountInString(out) > maxExcerpt {
 				t.Fatalf("%d characters", utf8.RuneCountInString(out))
 			}
-			if line(out) != out {
+			if redact.Line(out) != out {
 				t.Fatalf("%q is not one printable line", out)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // exitUnknown is sysexits' EX_TEMPFAIL: a command that ends with it could not
@@ -141,11 +142,5 @@ func (e *ending) Write(p []byte) (int, error) {
 // text leaves out a first line of which the beginning is gone, which may be the rest of
 // a secret, unless there is no other.
 func (e *ending) text() string {
-	if len(e.kept) < e.most {
-		return string(e.kept)
-	}
-	if _, rest, ok := strings.Cut(string(e.kept), "\n"); ok && strings.TrimSpace(rest) != "" {
-		return rest
-	}
-	return string(e.kept)
+	return redact.WholeLines(string(e.kept), e.most)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/hclbody"
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // maxHealth bounds the answer to a health check, which has two bytes.
@@ -74,7 +75,7 @@ func (g GRPC) what() string {
 	if g.Service == "" {
 		return "health of the gRPC server"
 	}
-	return fmt.Sprintf("health of the gRPC service %q", cut(line(g.Service), maxExcerpt))
+	return fmt.Sprintf("health of the gRPC service %q", redact.Cut(redact.Line(g.Service), maxExcerpt))
 }
 
 // ask opens a connection of its own, which proves that a new one is accepted.
@@ -126,7 +127,7 @@ func (g GRPC) read(ctx context.Context, said healthpb.HealthCheckResponse_Servin
 		return answer{err: cause}
 	}
 	told := status.Convert(err)
-	words := cut(line(told.Message()), maxExcerpt)
+	words := redact.Cut(redact.Line(told.Message()), maxExcerpt)
 	switch told.Code() {
 	case codes.NotFound:
 		return answer{health: "NOT_FOUND", wrong: g.unregistered()}
@@ -148,7 +149,7 @@ func (g GRPC) read(ctx context.Context, said healthpb.HealthCheckResponse_Servin
 }
 
 func (g GRPC) unregistered() string {
-	return fmt.Sprintf("does not know the service %q: service has to be a name that is registered with its health server", cut(line(g.Service), maxExcerpt))
+	return fmt.Sprintf("does not know the service %q: service has to be a name that is registered with its health server", redact.Cut(redact.Line(g.Service), maxExcerpt))
 }
 
 // failure is why there was no connection. The errors that gRPC gives have but its

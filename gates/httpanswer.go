@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // maxBody is how much of an answer's body is looked at.
@@ -109,7 +111,7 @@ func (v *visit) save(step Step, header http.Header, body []byte) (missing string
 		value, wrong := save.from(header, body)
 		if wrong != "" {
 			if missing == "" {
-				missing = cut(v.secrets.Scrub(wrong), maxExcerpt)
+				missing = redact.Cut(v.secrets.Scrub(wrong), maxExcerpt)
 			}
 			continue
 		}
@@ -122,14 +124,14 @@ func (v *visit) save(step Step, header http.Header, body []byte) (missing string
 // mismatch says in what the body differs, or nothing.
 func (v *visit) mismatch(step Step, body []byte) string {
 	if step.BodyContains != "" && !bytes.Contains(body, []byte(step.BodyContains)) {
-		return fmt.Sprintf("answered a body without %q", cut(v.secrets.Scrub(step.BodyContains), maxExcerpt))
+		return fmt.Sprintf("answered a body without %q", redact.Cut(v.secrets.Scrub(step.BodyContains), maxExcerpt))
 	}
 	if step.BodyRegex != nil && !step.BodyRegex.Match(body) {
-		return fmt.Sprintf("answered a body that does not match %q", cut(v.secrets.Scrub(step.BodyRegex.String()), maxExcerpt))
+		return fmt.Sprintf("answered a body that does not match %q", redact.Cut(v.secrets.Scrub(step.BodyRegex.String()), maxExcerpt))
 	}
 	if len(step.JSON) > 0 {
 		if wrong := mismatchJSON(body, step.JSON); wrong != "" {
-			return cut(v.secrets.Scrub(wrong), maxExcerpt)
+			return redact.Cut(v.secrets.Scrub(wrong), maxExcerpt)
 		}
 	}
 	return ""

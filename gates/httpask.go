@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tealdeploy/teal/agent/ask"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 const (
@@ -81,7 +82,7 @@ func (l look) what() string {
 		for i, step := range l.Steps {
 			names[i] = step.Name
 		}
-		return cut("steps "+strings.Join(names, ", "), maxExcerpt)
+		return redact.Cut("steps "+strings.Join(names, ", "), maxExcerpt)
 	}
 	step, _ := l.Steps[0].fill(expander{target: l.target}) // prepare has done it before
 	return step.Method + " " + l.shown(step)
@@ -93,7 +94,7 @@ func (l look) shown(step Step) string {
 	if hasQuery {
 		path += "?…"
 	}
-	return cut(l.secrets.Scrub(path), maxExcerpt)
+	return redact.Cut(l.secrets.Scrub(path), maxExcerpt)
 }
 
 // walk takes the steps one after another, until one is not answered as
@@ -217,7 +218,7 @@ func (v *visit) safe(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return context.DeadlineExceeded
 	}
-	if text := v.secrets.Scrub(err.Error()); text != line(err.Error()) {
+	if text := v.secrets.Scrub(err.Error()); text != redact.Line(err.Error()) {
 		return errors.New(text)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/hclbody"
 	"github.com/tealdeploy/teal/agent/measure"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // KV is the gate of kind "kv": another system, or a person, says yes or no in a
@@ -59,14 +60,14 @@ func (g KV) Check(ctx context.Context, target Target) (Finding, error) {
 	case said.Hash == "" && !named:
 		f.Reason = fmt.Sprintf(`key %s does not say which candidate it is about: write {"verdict": "yes", "reason": "…", "hash": %q}`, key, target.Hash)
 	case said.Hash != "" && said.Hash != target.Hash:
-		f.Reason = fmt.Sprintf("key %s is about %s, and the candidate is %s", key, cut(line(said.Hash), maxExcerpt), target.Hash)
+		f.Reason = fmt.Sprintf("key %s is about %s, and the candidate is %s", key, redact.Cut(redact.Line(said.Hash), maxExcerpt), target.Hash)
 	case said.verdict == Hold:
 		f.Reason = fmt.Sprintf("key %s says neither yes nor no: %q; expected one of %s, or one of %s",
-			key, cut(line(string(value)), maxExcerpt), strings.Join(yes, ", "), strings.Join(no, ", "))
+			key, redact.Cut(redact.Line(string(value)), maxExcerpt), strings.Join(yes, ", "), strings.Join(no, ", "))
 	default:
 		f.Verdict, f.Reason = said.verdict, fmt.Sprintf("key %s says %s, without a reason", key, said.verdict)
 		if why := secrets(nil).Scrub(said.Reason); why != "" {
-			f.Reason = fmt.Sprintf("key %s says %s: %s", key, said.verdict, cut(why, maxFigure))
+			f.Reason = fmt.Sprintf("key %s says %s: %s", key, said.verdict, redact.Cut(why, maxFigure))
 		}
 	}
 	return f, nil

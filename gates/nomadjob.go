@@ -13,6 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Jobs runs test jobs in Nomad. How a gate's job is kept from being started
@@ -77,7 +78,7 @@ func decodeNomadJob(body hcl.Body, eval *hcl.EvalContext) (Gate, hcl.Diagnostics
 		d.Errorf("jobspec", "No job to run", `Give the text of a batch job, jobspec = file("e2e.nomad.hcl"), or name a parameterized job, dispatch = "e2e".`)
 	}
 	if g.Jobspec != "" && !strings.Contains(g.Jobspec, "{") {
-		d.Errorf("jobspec", "No jobspec", `%q is no jobspec; jobspec is its text: jobspec = file("e2e.nomad.hcl").`, cut(line(g.Jobspec), 60))
+		d.Errorf("jobspec", "No jobspec", `%q is no jobspec; jobspec is its text: jobspec = file("e2e.nomad.hcl").`, redact.Cut(redact.Line(g.Jobspec), 60))
 	}
 	for _, name := range []string{"namespace", "region"} {
 		if d.Has(name) && !d.Has("dispatch") {

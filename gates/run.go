@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // ErrChanged says that the candidate became another one while its gates ran:
@@ -168,7 +170,7 @@ func (r *run) gate(ctx context.Context, n Named, progress func(Progress)) (Progr
 	for {
 		finding, err := r.look(ctx, n, func(reason string) {
 			now := p
-			now.At, now.Hash, now.Reason = time.Now(), r.bound(), cut(line(reason), maxReason)
+			now.At, now.Hash, now.Reason = time.Now(), r.bound(), redact.Cut(redact.Line(reason), maxReason)
 			progress(now)
 		})
 		if err != nil {
@@ -176,7 +178,7 @@ func (r *run) gate(ctx context.Context, n Named, progress func(Progress)) (Progr
 		}
 		p.Attempts++
 		p.At, p.Hash = time.Now(), r.bound()
-		p.Reason, p.Figures = cut(line(finding.Reason), maxReason), bounded(finding.Figures)
+		p.Reason, p.Figures = redact.Cut(redact.Line(finding.Reason), maxReason), bounded(finding.Figures)
 		switch finding.Verdict {
 		case Pass:
 			p.Verdict = Pass
@@ -209,10 +211,10 @@ func (r *run) gate(ctx context.Context, n Named, progress func(Progress)) (Progr
 func expire(p Progress, n Named, last Verdict) Progress {
 	if last == Fail {
 		p.Verdict = Fail
-		p.Reason = cut(fmt.Sprintf("not passed within %s: %s", n.Deadline, p.Reason), maxReason)
+		p.Reason = redact.Cut(fmt.Sprintf("not passed within %s: %s", n.Deadline, p.Reason), maxReason)
 		return p
 	}
-	p.Reason = cut(fmt.Sprintf("could not be judged within %s: %s", n.Deadline, p.Reason), maxReason)
+	p.Reason = redact.Cut(fmt.Sprintf("could not be judged within %s: %s", n.Deadline, p.Reason), maxReason)
 	return p
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // Window is the gate of kind "window": hours in which versions may go live, and
@@ -113,7 +114,7 @@ func (g Window) Check(context.Context, Target) (Finding, error) {
 func (g Window) closed(at time.Time) string {
 	for _, f := range g.frozen {
 		if !at.Before(f.from) && at.Before(f.until) {
-			return "nothing goes live during " + cut(line(f.name), 100)
+			return "nothing goes live during " + redact.Cut(redact.Line(f.name), 100)
 		}
 	}
 	minute := at.Truncate(time.Minute)

@@ -126,9 +126,5 @@ const maxForeign = 300
 
 // printable makes one short line of a text from outside.
 func printable(text string) string {
-	text = redact.Line(text)
-	if r := []rune(text); len(r) > maxForeign {
-		return string(r[:maxForeign-1]) + "…"
-	}
-	return text
+	return redact.Cut(redact.Line(text), maxForeign)
 }

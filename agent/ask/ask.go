@@ -45,7 +45,7 @@ func Query(ctx context.Context, q measure.Query, at time.Time) ([]measure.Value,
 	}
 	c, err := newClient(access)
 	if err != nil { // by our own words, in which headers have names
-		return nil, fmt.Errorf("%s: %s", q.Target(), cut(redact.Line(err.Error())))
+		return nil, fmt.Errorf("%s: %s", q.Target(), redact.Cut(redact.Line(err.Error()), maxError))
 	}
 	values, err := put(c)
 	if err != nil {
@@ -221,13 +221,5 @@ func (c client) shorten(text string) string {
 	} else {
 		text = c.hidden.Scrub(text)
 	}
-	return cut(text)
-}
-
-// cut shortens a text to maxError characters.
-func cut(text string) string {
-	if r := []rune(text); len(r) > maxError {
-		return string(r[:maxError-1]) + "…"
-	}
-	return text
+	return redact.Cut(text, maxError)
 }

@@ -23,7 +23,7 @@ import (
 func Metrics(ctx context.Context, at, metric string, labels map[string]string, a measure.Access) ([]measure.Value, error) {
 	c, err := newClient(a)
 	if err != nil {
-		return nil, errors.New(cut(redact.Line(err.Error())))
+		return nil, errors.New(redact.Cut(redact.Line(err.Error()), maxError))
 	}
 	return c.metrics(ctx, at, metric, labels)
 }

@@ -14,6 +14,7 @@ import (
 	nomadapi "github.com/hashicorp/nomad/api"
 
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/redact"
 	"github.com/tealdeploy/teal/jobspec"
 	"github.com/tealdeploy/teal/rollback"
 )
@@ -177,7 +178,7 @@ func FuzzLog(f *testing.F) {
 		f.Add(text, 1000)
 	}
 	f.Fuzz(func(t *testing.T, text string, most int) {
-		got := wholeLines(text, most)
+		got := redact.WholeLines(text, most)
 		first, rest, _ := strings.Cut(text, "\n")
 		switch {
 		case !strings.HasSuffix(text, got):

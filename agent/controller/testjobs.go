@@ -15,6 +15,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/redact"
 	"github.com/tealdeploy/teal/gates"
 	"github.com/tealdeploy/teal/jobspec"
 )
@@ -305,23 +306,10 @@ func (r *testJobs) evidence(run testRun, end *gates.TestEnd) {
 		if err != nil {
 			text = fmt.Sprintf("(%s cannot be read: %s)", stream, sentence(err))
 		}
-		if text = strings.TrimSpace(wholeLines(text, testLog)); text != "" {
+		if text = strings.TrimSpace(redact.WholeLines(text, testLog)); text != "" {
 			end.Log = strings.TrimSpace(end.Log + "\n" + text)
 		}
 	}
-}
-
-// wholeLines leaves out the first line of the end of a log, of which as much was read
-// as was asked for: its beginning is gone, and with it what would have told that a
-// secret stands in it. Where there is no other line, it stays.
-func wholeLines(text string, most int) string {
-	if len(text) < most {
-		return text
-	}
-	if _, rest, ok := strings.Cut(text, "\n"); ok && strings.TrimSpace(rest) != "" {
-		return rest
-	}
-	return text
 }
 
 // ensureSweep stops the tests that are of no use any more: their release was

@@ -14,6 +14,7 @@ import (
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/nomad"
 	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // suite is a person's batch job with one line of shell and its memory.
@@ -113,7 +114,7 @@ func TestALongLogBeginsWithAWholeLine(t *testing.T) {
 		"one line and its end\n \n":            "one line and its end\n \n",
 		"short\nand\nwhole":                    "short\nand\nwhole",
 	} {
-		if got := wholeLines(text, 20); got != want {
+		if got := redact.WholeLines(text, 20); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}

@@ -147,6 +147,27 @@ func Line(text string) string {
 	return strings.Join(strings.Fields(text), " ")
 }
 
+// Cut shortens a text to at most most characters.
+func Cut(text string, most int) string {
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	return string([]rune(text)[:most-1]) + "…"
+}
+
+// WholeLines leaves out the first line of the last most bytes of a text, or of fewer:
+// its beginning is gone, and with it what would have told that a secret stands in it.
+// A text that is shorter is whole, and the only line stays.
+func WholeLines(text string, most int) string {
+	if len(text) < most {
+		return text
+	}
+	if _, rest, ok := strings.Cut(text, "\n"); ok && strings.TrimSpace(rest) != "" {
+		return rest
+	}
+	return text
+}
+
 // Header is what is secret in a header's value: all of it, what stands after a scheme
 // such as Bearer, and of Basic the password.
 func Header(value string) []string {

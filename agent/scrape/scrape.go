@@ -22,6 +22,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/ask"
 	"github.com/tealdeploy/teal/agent/deployment"
+	"github.com/tealdeploy/teal/agent/redact"
 	"github.com/tealdeploy/teal/rollback"
 )
 
@@ -212,14 +213,10 @@ func (c *capped) Read(p []byte) (int, error) {
 
 // shorten makes one short printable line of a text from outside.
 func shorten(text string) string {
-	text = strings.Map(func(r rune) rune {
+	return redact.Cut(strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
 			return '.'
 		}
 		return r
-	}, text)
-	if r := []rune(text); len(r) > maxError {
-		return string(r[:maxError-1]) + "…"
-	}
-	return text
+	}, text), maxError)
 }
