@@ -59,11 +59,7 @@ func TestRollbackWhileAStopIsOnItsWay(t *testing.T) {
 // The same of a candidate that was kept for debugging.
 func TestCutoverWhileAStopIsOnItsWay(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.adopted()
-		w.policy("2.0.0", quick)
-		w.state("2.0.0", deployment.Watching)
-		w.obeyed(kv.Rollback, "") // kept for ten minutes
-		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.takenBack()
 		free := w.late("Stop")
 		time.Sleep(10*time.Minute + 45*time.Second)
 		w.refused(kv.Cutover, "green", "is being stopped")

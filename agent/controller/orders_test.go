@@ -390,11 +390,7 @@ func TestRollbackAfterThePreviousColourWasToBeStopped(t *testing.T) {
 // insists.
 func TestCutoverToWhatIsBeingStopped(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.adopted()
-		w.policy("2.0.0", quick)
-		w.state("2.0.0", deployment.Watching)
-		w.obeyed(kv.Rollback, "") // kept for ten minutes
-		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.takenBack()
 		w.nomad.Intercept(func(c nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Hang: c.Op == "Stop"} })
 		time.Sleep(10*time.Minute + 5*time.Second)
 		w.refused(kv.Cutover, "green", "is being stopped")

@@ -416,11 +416,7 @@ func TestPlanChangesNothing(t *testing.T) {
 // out.
 func TestKeptCandidateThatIsWantedAgainIsNotStopped(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.adopted()
-		w.policy("2.0.0", quick)
-		w.state("2.0.0", deployment.Watching)
-		w.obeyed(kv.Rollback, "") // kept for ten minutes
-		w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+		w.takenBack()
 		w.nomad.SetAway(true)
 		time.Sleep(11 * time.Minute)
 		synctest.Wait()

@@ -488,6 +488,17 @@ func (w *world) adopted() *agent {
 	return a
 }
 
+// takenBack has 2.0.0 released to green and taken back by hand: 1.0.0 serves, and
+// green is kept for ten minutes.
+func (w *world) takenBack() {
+	w.Helper()
+	w.adopted()
+	w.policy("2.0.0", quick)
+	w.state("2.0.0", deployment.Watching)
+	w.obeyed(kv.Rollback, "")
+	w.until(time.Minute, "back", func(r deployment.Service) bool { return !r.InFlight() })
+}
+
 func (w *world) logs() string {
 	var all strings.Builder
 	for _, a := range w.agents {
