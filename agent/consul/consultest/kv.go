@@ -27,7 +27,7 @@ func (c *Client) get(ctx context.Context, op, key string, index uint64, consiste
 		if pair = s.pair(key, at); pair != nil {
 			return found{index: pair.ModifyIndex}
 		}
-		return found{max(s.keys.last, 1), missing}
+		return found{index: max(s.keys.last, 1), missing: true}
 	})
 	if err != nil {
 		return nil, 0, err

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// found is what a look at the state gave: the index to report, and a
-// fingerprint of the content when Consul suppresses wake-ups that bring
-// nothing (a missing key), else 0.
-type found struct{ index, same uint64 }
-
-// missing marks an answer with nothing in it, which Consul does not repeat.
-const missing = 1
+// found is what a look at the state gave: the index to report, and whether it
+// was a missing key, of which Consul does not tell twice.
+type found struct {
+	index   uint64
+	missing bool
+}
 
 // read carries out a read. look runs under the server's lock and sees the
 // state as it was at an index. The index returned is the one to block on next.
@@ -58,7 +57,7 @@ func (c *Client) read(ctx context.Context, op, key string, index uint64, consist
 type query struct {
 	index      uint64 // asked for
 	after      uint64 // what counts as newer
-	same       uint64 // fingerprint of the last look
+	missing    bool   // at the last look
 	consistent bool
 	expired    bool // its wait has passed
 	looked     bool
@@ -83,13 +82,13 @@ func (c *Client) try(op string, q *query) (last uint64, answered bool, changed <
 		at -= min(at, q.fault.Stale)
 	}
 	got := q.look(s, at)
-	if q.looked && got.same != 0 && got.same == q.same { // nothing new for the caller
+	if q.missing && got.missing { // nothing new for the caller
 		q.after = got.index
 	}
 	if !q.looked {
 		q.restored = s.restored
 	}
-	q.same, q.looked = got.same, true
+	q.missing, q.looked = got.missing, true
 	if q.index > 0 && got.index <= q.after && !q.fault.Early && !q.expired && q.restored == s.restored {
 		return 0, false, s.changed, nil
 	}
