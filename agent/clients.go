@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/http"
 	"os"
 
 	consulapi "github.com/hashicorp/consul/api"
@@ -15,46 +16,61 @@ import (
 )
 
 // newConsul makes the client that everything shares, and what gives its token
-// back at the end. A token file is not left to the api package, which would
-// read it only now, and fail where it is not there yet. It would take the
-// environment's instead of none: hence an empty one. renewed is called when
-// another token takes the place of one that was in use; it must not wait.
+// back at the end.
 func newConsul(s *settings.Settings, m *api.Metrics, log hclog.Logger, renewed func()) (*consul.Client, func(context.Context) error, error) {
-	logOut := func(context.Context) error { return nil }
-	config := consul.Config{API: s.ConsulConfig(), Failures: m.ConsulError}
-	if path := config.API.TokenFile; path != "" {
-		config.Token = TokenOf(path, log, renewed)
-	}
-	if s.Consul.AuthMethod != "" {
-		var err error
-		if logOut, err = LogIn(&config, s.ConsulConfig(), s.Consul.AuthMethod, s.Consul.JWTFile, log, renewed); err != nil {
+	return ConsulAccess{
+		Config: s.ConsulConfig, Method: s.Consul.AuthMethod, JWTFile: s.Consul.JWTFile, Failures: m.ConsulError, Renewed: renewed,
+	}.Open(log)
+}
+
+// ConsulAccess is how who outlives a token reaches Consul: the token's file is
+// read again, or a JWT is shown for another token.
+type ConsulAccess struct {
+	Config  func() *consulapi.Config // another one each time
+	Method  string                   // an auth method of the type jwt; empty: the token, or its file, is Config's
+	JWTFile string                   // with what to log in at Method
+	// Failures is as of consul.Config, and Renewed as of TokenOf; both may be nil.
+	Failures func(operation string)
+	Renewed  func()
+}
+
+// Open makes a client, and what gives its token back at the end. A token file is
+// not left to the api package, which would read it only now, and fail where it is
+// not there yet. It would take the environment's instead of none: hence an empty
+// one.
+func (a ConsulAccess) Open(log hclog.Logger) (client *consul.Client, logOut func(context.Context) error, err error) {
+	logOut = func(context.Context) error { return nil }
+	config := consul.Config{API: a.Config(), Failures: a.Failures}
+	switch path := config.API.TokenFile; {
+	case a.Method != "":
+		if config.Over, logOut, err = a.logIn(log); err != nil {
 			return nil, nil, err
 		}
+	case path != "":
+		config.Token = TokenOf(path, log, a.Renewed)
 	}
 	if config.Token != nil || config.Over != nil {
 		config.API.Token, config.API.TokenFile = "", os.DevNull
 	}
-	client, err := consul.New(config)
+	client, err = consul.New(config)
 	return client, logOut, err
 }
 
-// LogIn has the requests of a client that is still to be made carry a token that
-// is had by showing the JWT in a file to an auth method of Consul's. plain says
-// how Consul is reached, once more, and is used up; renewed is as of TokenOf. It
-// gives what gives the token back at the end.
-func LogIn(config *consul.Config, plain *consulapi.Config, method, file string, log hclog.Logger, renewed func()) (logOut func(context.Context) error, err error) {
+// logIn is what requests go over, to carry a token that is had by the JWT, and what
+// gives that back.
+func (a ConsulAccess) logIn(log hclog.Logger) (over func(http.RoundTripper) http.RoundTripper, logOut func(context.Context) error, err error) {
+	plain := a.Config()
 	plain.Token, plain.TokenFile = "", os.DevNull
-	anonymous, err := consul.New(consul.Config{API: plain, Failures: config.Failures})
+	anonymous, err := consul.New(consul.Config{API: plain, Failures: a.Failures})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	logins := consul.NewLogins(anonymous)
 	keeper := login.New(login.Config{
-		Server: logins, Name: "Consul", Method: method, File: file,
-		Header: consul.TokenHeader, Renewed: renewed, Log: log,
+		Server: logins, Name: "Consul", Method: a.Method, File: a.JWTFile,
+		Header: consul.TokenHeader, Renewed: a.Renewed, Log: log,
 	})
-	config.Over = keeper.Transport
-	return func(ctx context.Context) error {
+	return keeper.Transport, func(ctx context.Context) error {
 		if secret := keeper.LastToken(ctx); secret != "" {
 			return logins.LogOut(ctx, secret)
 		}

@@ -108,8 +108,8 @@ func TestAgentAndWorkGetTheirOptions(t *testing.T) {
 
 	var w worker.Config
 	var at string
-	runWorker = func(_ context.Context, cfg worker.Config, access workAccess) (int, error) {
-		w, at = cfg, access.config().Address
+	runWorker = func(_ context.Context, cfg worker.Config, access agent.ConsulAccess) (int, error) {
+		w, at = cfg, access.Config().Address
 		return 7, nil
 	}
 	t.Setenv("ENVIRONMENT_NAME", "green")

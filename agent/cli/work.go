@@ -8,19 +8,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-hclog"
 	"github.com/posener/complete"
 
 	"github.com/tealdeploy/teal/agent"
-	"github.com/tealdeploy/teal/agent/consul"
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/worker"
 )
 
 // runWorker is worker.Run on a client of its own; tests replace it.
-var runWorker = func(ctx context.Context, cfg worker.Config, access workAccess) (int, error) {
-	client, logOut, err := access.open(cfg.Log)
+var runWorker = func(ctx context.Context, cfg worker.Config, access agent.ConsulAccess) (int, error) {
+	client, logOut, err := access.Open(cfg.Log)
 	if err != nil {
 		return exitError, err
 	}
@@ -36,35 +34,11 @@ var runWorker = func(ctx context.Context, cfg worker.Config, access workAccess) 
 // farewell bounds how long a worker that has ended waits for Consul.
 const farewell = 2 * time.Second
 
-// workAccess is how a worker reaches Consul. It outlives tokens: their file is
-// read again, or it logs in again.
-type workAccess struct {
-	config          func() *api.Config // another one each time
-	method, jwtFile string
-}
-
-func (a workAccess) open(log hclog.Logger) (client *consul.Client, logOut func(context.Context) error, err error) {
-	config, logOut := consul.Config{API: a.config()}, func(context.Context) error { return nil }
-	at := config.API
-	switch {
-	case a.method != "":
-		if logOut, err = agent.LogIn(&config, a.config(), a.method, a.jwtFile, log, nil); err != nil {
-			return nil, nil, err
-		}
-		at.Token, at.TokenFile = "", os.DevNull
-	case at.TokenFile != "":
-		config.Token = agent.TokenOf(at.TokenFile, log, nil)
-		at.Token, at.TokenFile = "", os.DevNull // else the api package reads it once, and at once
-	}
-	client, err = consul.New(config)
-	return client, logOut, err
-}
-
 type workCommand struct {
 	meta
 	w      worker.Config
 	colour string
-	access workAccess
+	access agent.ConsulAccess
 }
 
 func (c *workCommand) options() *options {
@@ -78,8 +52,8 @@ func (c *workCommand) options() *options {
 	})
 	o.add("Consul options", func(set *flagSet) {
 		c.consul.define(set)
-		set.StringVar(&c.access.method, "auth-method", "", "The auth `method` of type jwt to log in at for a token, instead of having one. Needs -jwt-file.")
-		set.StringVar(&c.access.jwtFile, "jwt-file", "", "A `file` with the JWT to log in with, such as the workload identity that Nomad renews; read at each login.")
+		set.StringVar(&c.access.Method, "auth-method", "", "The auth `method` of type jwt to log in at for a token, instead of having one. Needs -jwt-file.")
+		set.StringVar(&c.access.JWTFile, "jwt-file", "", "A `file` with the JWT to log in with, such as the workload identity that Nomad renews; read at each login.")
 	})
 	return o
 }
@@ -125,9 +99,9 @@ func (c *workCommand) Run(args []string) int {
 	case err != nil:
 	case len(args) == 0:
 		err = errors.New("no command to run")
-	case (c.access.method == "") != (c.access.jwtFile == ""):
+	case (c.access.Method == "") != (c.access.JWTFile == ""):
 		err = errors.New("-auth-method says where to log in, and -jwt-file with what: give both, or neither")
-	case c.access.method != "" && (c.consul.token != "" || c.consul.tokenFile != ""):
+	case c.access.Method != "" && (c.consul.token != "" || c.consul.tokenFile != ""):
 		err = errors.New("there are two ways to a token: give -auth-method and -jwt-file, or -token or -token-file")
 	case c.w.KillTimeout <= 0:
 		err = errors.New("-kill-timeout must be more than 0")
@@ -141,7 +115,7 @@ func (c *workCommand) Run(args []string) int {
 	c.w.Colour, c.w.Command, c.w.Keys = colour, args, c.consul.keys()
 	c.w.Stdin, c.w.Stdout, c.w.Stderr = os.Stdin, file(c.term.out), file(c.term.err)
 	c.w.Log = hclog.New(&hclog.LoggerOptions{Name: "teal.work", Output: c.term.err, Level: hclog.Info})
-	c.access.config = c.consul.config
+	c.access.Config = c.consul.config
 	code, err := runWorker(c.ctx, c.w, c.access)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		c.term.fail("%v", err)
