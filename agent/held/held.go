@@ -11,11 +11,12 @@ import (
 )
 
 // Bound has no more than most connections of a transport at a time to each
-// server; a request beyond waits for one. After many at once they are kept for
-// half a minute: a server may take one that was closed for open for a while yet.
+// server; a request beyond waits for one. After many at once they are kept for a
+// moment: a server may take one that was closed for open for a while yet, and
+// whoever is idle holds few.
 func Bound(t *http.Transport, most int) {
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost = most, most
-	t.IdleConnTimeout = 30 * time.Second
+	t.IdleConnTimeout = 3 * time.Second
 }
 
 // Queries are those that may be held at a time. It is safe for concurrent use.
