@@ -31,7 +31,7 @@ func TestPoint10GateGoesOnWhenInstancesMove(t *testing.T) {
 	})
 	s.must(err)
 	job := "p10-" + string(gating.To)
-	before, err := s.Running(s.soon(), job)
+	before, err := s.AwaitRunning(s.soon(), job, 2)
 	s.must(err)
 	alloc, _, err := s.NomadClient().Allocations().Info(before[0], nil)
 	s.must(err)

@@ -15,7 +15,7 @@ func TestPoint11OnlyTheCountChanged(t *testing.T) {
 	first := s.begin(v)
 	c := s.calls("p11", world.TrafficOptions{})
 	job := "p11-" + string(first.To)
-	before, err := s.Running(s.soon(), job)
+	before, err := s.AwaitRunning(s.soon(), job, 2)
 	s.must(err)
 
 	v.Count, v.Watch, v.Soak = 3, -1, -1

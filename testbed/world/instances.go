@@ -12,6 +12,8 @@ import (
 
 	consulapi "github.com/hashicorp/consul/api"
 	nomadapi "github.com/hashicorp/nomad/api"
+
+	"github.com/tealdeploy/teal/testbed/cluster"
 )
 
 // Instance is one instance of a service in Consul.
@@ -148,4 +150,16 @@ func (w *World) Running(ctx context.Context, job string) ([]string, error) {
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// AwaitRunning is Running, once so many of them run: Nomad's servers hear a moment
+// later than Consul that an instance does.
+func (w *World) AwaitRunning(ctx context.Context, job string, count int) (ids []string, err error) {
+	err = cluster.Await(ctx, func(ctx context.Context) (err error) {
+		if ids, err = w.Running(ctx, job); err == nil && len(ids) < count {
+			err = fmt.Errorf("%d of %d allocations of %s run", len(ids), count, job)
+		}
+		return err
+	})
+	return ids, err
 }

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/tealdeploy/teal/testbed/cluster"
 )
 
 // Service is a service as its operator describes it: a policy, and the
@@ -163,12 +161,6 @@ func (s *Site) RunPlain(ctx context.Context, v Service) error {
 	if err != nil || v.Jobspec != "" { // which names its job as it likes
 		return err
 	}
-	// Nomad's servers hear a moment later than Consul that an instance runs.
-	return cluster.Await(ctx, func(ctx context.Context) error {
-		running, err := s.Running(ctx, v.Name)
-		if err == nil && len(running) < v.Count {
-			err = fmt.Errorf("%d of %d allocations of %s run", len(running), v.Count, v.Name)
-		}
-		return err
-	})
+	_, err = s.AwaitRunning(ctx, v.Name, v.Count)
+	return err
 }
