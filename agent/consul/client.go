@@ -142,31 +142,49 @@ func (c *Client) Ping(ctx context.Context) error {
 	const op = "ping Consul"
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	leader, err := c.api.Status().LeaderWithQueryOptions(c.read(ctx, 0))
+	leader, err := c.api.Status().LeaderWithQueryOptions(c.options(ctx))
 	if err == nil && leader == "" {
 		err = fmt.Errorf("no cluster leader: %w", ErrUnavailable)
 	}
 	return c.wrap(ctx, op, nil, err)
 }
 
-// read builds the options of a read in the default mode.
-func (c *Client) read(ctx context.Context, index uint64) *api.QueryOptions {
-	q := &api.QueryOptions{WaitIndex: index, Namespace: c.namespace, Partition: c.partition}
-	if index > 0 {
-		q.WaitTime = c.wait
-	}
+// options are those of any request that reads.
+func (c *Client) options(ctx context.Context) *api.QueryOptions {
+	q := &api.QueryOptions{Namespace: c.namespace, Partition: c.partition}
 	if c.token != nil {
 		q.Token = c.token()
 	}
 	return q.WithContext(ctx)
 }
 
-// consistent builds the options of a read that no deposed Consul leader can
-// answer.
-func (c *Client) consistent(ctx context.Context) *api.QueryOptions {
-	q := c.read(ctx, 0)
-	q.RequireConsistent = true
+// read builds the options of a read, in the consistent mode if it does not wait
+// for something newer. In the default mode a server of Consul's that was deposed
+// and does not know it yet answers what was, and one that has only just come to
+// lead answers before it has applied its own log: after the only server's restart,
+// that there is no key and no instance.
+func (c *Client) read(ctx context.Context, index uint64) *api.QueryOptions {
+	q := c.options(ctx)
+	if index > 0 {
+		q.WaitIndex, q.WaitTime = index, c.wait
+	} else {
+		q.RequireConsistent = true
+	}
 	return q
+}
+
+// newest asks, and asks again for what is there now when an answer to a held
+// query is older than what its caller knows. Consul gives such a one when the
+// wait is over and whoever gives it is behind, or was restored from a snapshot.
+func (c *Client) newest(ctx context.Context, index uint64, ask func(*api.QueryOptions) (*api.QueryMeta, error)) (uint64, error) {
+	meta, err := ask(c.read(ctx, index))
+	if err == nil && meta.LastIndex < index {
+		meta, err = ask(c.read(ctx, 0))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return meta.LastIndex, nil
 }
 
 func (c *Client) write(ctx context.Context) *api.WriteOptions {
@@ -203,13 +221,4 @@ func (c *Client) wrap(ctx context.Context, op string, rule *Rule, err error) err
 		c.failures(operation)
 	}
 	return err
-}
-
-// last is the index a caller blocks on next. Consul may answer 0 or go
-// backwards (a restored snapshot, another server); both begin anew.
-func last(asked uint64, meta *api.QueryMeta) uint64 {
-	if meta == nil || meta.LastIndex < asked {
-		return 0
-	}
-	return meta.LastIndex
 }

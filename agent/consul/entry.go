@@ -8,11 +8,11 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Entry reads one config entry in the consistent mode; nil when there is none.
+// Entry reads one config entry; nil when there is none.
 func (c *Client) Entry(ctx context.Context, kind, name string) (api.ConfigEntry, error) {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	entry, _, err := c.api.ConfigEntries().Get(kind, name, c.consistent(ctx))
+	entry, _, err := c.api.ConfigEntries().Get(kind, name, c.read(ctx, 0))
 	if status(err) == http.StatusNotFound {
 		return nil, nil
 	}
@@ -34,7 +34,7 @@ func (c *Client) EntriesIndex(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, c.wrap(ctx, "read the index of config entries", nil, err)
 	}
-	return last(0, meta), nil
+	return meta.LastIndex, nil
 }
 
 // SetEntry writes a config entry if its ModifyIndex is still index; 0 means
@@ -64,7 +64,7 @@ func (c *Client) DeleteEntry(ctx context.Context, kind, name string, index uint6
 func (c *Client) Chain(ctx context.Context, service, namespace string) (*api.CompiledDiscoveryChain, error) {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	q := c.consistent(ctx)
+	q := c.read(ctx, 0)
 	q.Namespace = namespace
 	answer, _, err := c.api.DiscoveryChain().Get(service, nil, q)
 	if err != nil {

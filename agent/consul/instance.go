@@ -44,10 +44,13 @@ func (c *Client) instances(ctx context.Context, service string, connect bool, in
 	if connect {
 		ask = health.Connect
 	}
-	entries, meta, err := ask(service, "", false, c.read(ctx, from))
-	if err == nil {
-		err = filtered(op, Rule{"node_prefix", "", "read"}, meta)
-	}
+	var entries []*api.ServiceEntry
+	last, err := c.newest(ctx, from, func(q *api.QueryOptions) (meta *api.QueryMeta, err error) {
+		if entries, meta, err = ask(service, "", false, q); err == nil {
+			err = filtered(op, Rule{"node_prefix", "", "read"}, meta)
+		}
+		return meta, err
+	})
 	if err != nil {
 		return nil, 0, c.wrap(ctx, op, &rule, err)
 	}
@@ -60,7 +63,7 @@ func (c *Client) instances(ctx context.Context, service string, connect bool, in
 			break
 		}
 	}
-	return fold(entries, apps), last(index, meta), nil
+	return fold(entries, apps), last, nil
 }
 
 // fold turns health entries into instances, giving sidecars the address of

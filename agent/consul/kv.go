@@ -17,20 +17,22 @@ import (
 func (c *Client) Get(ctx context.Context, key string, index uint64) (*api.KVPair, uint64, error) {
 	ctx, done := c.bound(ctx, index)
 	defer done()
-	pair, meta, err := c.api.KV().Get(key, c.read(ctx, index))
+	var pair *api.KVPair
+	last, err := c.newest(ctx, index, func(q *api.QueryOptions) (meta *api.QueryMeta, err error) {
+		pair, meta, err = c.api.KV().Get(key, q)
+		return meta, err
+	})
 	if err != nil {
 		return nil, 0, c.wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
 	}
-	return pair, last(index, meta), nil
+	return pair, last, nil
 }
 
-// Read reads one key in the consistent mode: the answer is at least as new as
-// anything acknowledged before the call.
+// Read reads one key: the answer is at least as new as anything acknowledged
+// before the call.
 func (c *Client) Read(ctx context.Context, key string) (*api.KVPair, error) {
-	ctx, done := c.bound(ctx, 0)
-	defer done()
-	pair, _, err := c.api.KV().Get(key, c.consistent(ctx))
-	return pair, c.wrap(ctx, fmt.Sprintf("read key %q", key), &Rule{"key", key, "read"}, err)
+	pair, _, err := c.Get(ctx, key, 0)
+	return pair, err
 }
 
 // List reads all keys below prefix, in order.
@@ -38,14 +40,17 @@ func (c *Client) List(ctx context.Context, prefix string, index uint64) (api.KVP
 	op, rule := fmt.Sprintf("list keys below %q", prefix), Rule{"key_prefix", prefix, "read"}
 	ctx, done := c.bound(ctx, index)
 	defer done()
-	pairs, meta, err := c.api.KV().List(prefix, c.read(ctx, index))
-	if err == nil {
-		err = filtered(op, rule, meta)
-	}
+	var pairs api.KVPairs
+	last, err := c.newest(ctx, index, func(q *api.QueryOptions) (meta *api.QueryMeta, err error) {
+		if pairs, meta, err = c.api.KV().List(prefix, q); err == nil {
+			err = filtered(op, rule, meta)
+		}
+		return meta, err
+	})
 	if err != nil {
 		return nil, 0, c.wrap(ctx, op, &rule, err)
 	}
-	return pairs, last(index, meta), nil
+	return pairs, last, nil
 }
 
 // Keys names all keys below prefix, in order, without reading their values.

@@ -42,7 +42,7 @@ func (l Logins) LogIn(ctx context.Context, method, jwt string) (login.Token, err
 func (l Logins) Knows(ctx context.Context, secret string) (bool, error) {
 	ctx, done := l.c.bound(ctx, 0)
 	defer done()
-	q := l.c.read(ctx, 0)
+	q := l.c.options(ctx)
 	q.Token, q.AllowStale = secret, true
 	_, _, err := l.c.api.ACL().TokenReadSelf(q)
 	if code := status(err); code == http.StatusForbidden || code == http.StatusUnauthorized || err != nil && strings.Contains(err.Error(), "ACL not found") {

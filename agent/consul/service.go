@@ -25,7 +25,7 @@ func (c *Client) RegisterService(ctx context.Context, reg *api.AgentServiceRegis
 func (c *Client) DeregisterService(ctx context.Context, id string) error {
 	ctx, done := c.bound(ctx, 0)
 	defer done()
-	err := c.api.Agent().ServiceDeregisterOpts(id, c.read(ctx, 0))
+	err := c.api.Agent().ServiceDeregisterOpts(id, c.options(ctx))
 	if code := status(err); code == 404 {
 		return nil
 	}

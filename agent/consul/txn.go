@@ -42,7 +42,7 @@ func (c *Client) Txn(ctx context.Context, ops api.KVTxnOps) (api.KVPairs, error)
 	ctx, done := c.bound(ctx, 0)
 	defer done()
 	// The api package rewrites nothing in ops but sends them by reference.
-	ok, answer, _, err := c.api.KV().Txn(ops, c.consistent(ctx))
+	ok, answer, _, err := c.api.KV().Txn(ops, c.read(ctx, 0))
 	if err != nil {
 		return nil, c.wrap(ctx, "transaction on "+keysOf(ops), &Rule{"key", ops[0].Key, "write"}, err)
 	}

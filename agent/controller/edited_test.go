@@ -6,9 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tealdeploy/teal/agent/consul/consultest"
 	"github.com/tealdeploy/teal/agent/deployment"
-	"github.com/tealdeploy/teal/agent/kv"
 	"github.com/tealdeploy/teal/agent/nomad/nomadtest"
 )
 
@@ -31,24 +29,4 @@ func TestAnEditIsNoHold(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A command that had to wait for another is not taken for withdrawn because a
-// Consul server that leads no more does not know of it yet.
-func TestACommandThatWaitsSurvivesAStaleAnswer(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.adopted()
-		plan := w.keys.Command("api", kv.Plan)
-		w.consul.Intercept(func(c consultest.Call) (f consultest.Fault) {
-			if c.Key == plan && c.Agent == "agent-1" {
-				f.Stale = 1000
-			}
-			return f
-		})
-		w.nomad.Intercept(func(nomadtest.Call) nomadtest.Fault { return nomadtest.Fault{Stall: time.Second} })
-		if err := w.people.Put(w.Context(), w.keys.Command("api", kv.Deploy), nil); err != nil {
-			t.Fatal(err)
-		}
-		w.obeyed(kv.Plan, "")
-	})
 }

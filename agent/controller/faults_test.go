@@ -126,9 +126,9 @@ func (c *chaos) consulCall(call consultest.Call) (f consultest.Fault) {
 	case n == 2 && !call.Write:
 		f.Early = true
 		says("Consul: blocking query returned early")
-	case n == 3 && !call.Write:
+	case n == 3 && call.Index > 0:
 		f.Stale = uint64(1 + c.net.lots.IntN(4))
-		says("Consul: stale read")
+		says("Consul: stale answer to a blocking query")
 	case n == 4 && call.Write:
 		f.Delay = time.Duration(c.net.lots.IntN(3000)) * time.Millisecond
 		says("Consul: write delayed")

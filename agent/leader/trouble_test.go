@@ -245,7 +245,7 @@ func TestStaleRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.server.Intercept(func(c consultest.Call) consultest.Fault {
-			if c.Op == "Get" && c.Index == 0 {
+			if c.Op == "Get" && c.Index > 0 {
 				return consultest.Fault{Stale: 2}
 			}
 			return consultest.Fault{}

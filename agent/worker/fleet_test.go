@@ -377,26 +377,6 @@ func TestALateAnswerDoesNotMakeALeaseLonger(t *testing.T) {
 	})
 }
 
-// A worker that registered before the key changed is seen even if Consul's
-// list is behind.
-func TestAStaleListDoesNotEndADrain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t)
-		f.work("b", blue, func() time.Duration { return 5 * time.Second })
-		f.work("g", green, promptly)
-		f.gives(blue, time.Minute, joblock.Released, time.Second)
-		f.settles(blue, 1, time.Second)
-		f.server.Intercept(func(c consultest.Call) consultest.Fault {
-			if c.Op == "List" && f.now(blue) > 0 {
-				return consultest.Fault{Stale: 1000, Early: true, Delay: 100 * time.Millisecond}
-			}
-			return consultest.Fault{}
-		})
-		f.gives(green, time.Minute, joblock.Released, 6*time.Second)
-		f.settles(green, 1, time.Second)
-	})
-}
-
 func TestGarbageAndHandEditsOfTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t)

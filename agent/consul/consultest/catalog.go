@@ -78,7 +78,7 @@ func (c *Client) PlainInstances(ctx context.Context, service string, index uint6
 }
 
 func (c *Client) list(ctx context.Context, op, service string, index uint64, want func(*instance) bool) (all []deployment.Instance, last uint64, err error) {
-	last, err = c.read(ctx, op, service, index, false, func(s *Server, at uint64) found {
+	last, err = c.read(ctx, op, service, index, func(s *Server, at uint64) found {
 		all = []deployment.Instance{}
 		newest := s.instances.under(service+"/", at, func(_ string, v version[instance]) {
 			if want(v.value) {
@@ -107,7 +107,7 @@ func (c *Client) list(ctx context.Context, op, service string, index uint64, wan
 // Ping is consul.Client's.
 func (c *Client) Ping(ctx context.Context) error {
 	const op = "ping Consul"
-	_, err := c.read(ctx, "Ping", "", 0, false, func(s *Server, _ uint64) found { return found{index: s.index} })
+	_, err := c.read(ctx, "Ping", "", 0, func(s *Server, _ uint64) found { return found{index: s.index} })
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}

@@ -123,7 +123,7 @@ func (x *trial) future() {
 	was := x.put("k", "1")
 	pair, index, err := x.Get(x.ctx, was.Key, was.ModifyIndex+1_000_000)
 	x.must(err)
-	if index != 0 {
+	if index != was.ModifyIndex {
 		x.t.Errorf("index %d", index)
 	}
 	x.equal("the key", pair, was)

@@ -99,7 +99,7 @@ func Contract(t *testing.T, run func(t *testing.T, clause func(t *testing.T, s S
 		{"a blocking query answers the same when its wait has passed", (*trial).waits},
 		{"a change elsewhere wakes nobody", (*trial).elsewhere},
 		{"a missing key is waited for", (*trial).absent},
-		{"an index from the future begins anew", (*trial).future},
+		{"an index from the future is answered with what is there", (*trial).future},
 		{"a query ends with its context", (*trial).cancelled},
 		{"compare and set of an entry", (*trial).casEntry},
 		{"an identical entry is not written whatever its index", (*trial).sameEntry},

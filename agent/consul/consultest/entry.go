@@ -39,7 +39,7 @@ func blank(kind string) api.ConfigEntry {
 // Entry is consul.Client's.
 func (c *Client) Entry(ctx context.Context, kind, name string) (e api.ConfigEntry, err error) {
 	key := kind + "/" + name
-	_, err = c.read(ctx, "Entry", key, 0, true, func(s *Server, at uint64) found {
+	_, err = c.read(ctx, "Entry", key, 0, func(s *Server, at uint64) found {
 		e = nil
 		if v, ok := s.entries.at(key, at); ok {
 			e = reply(v)
@@ -54,7 +54,7 @@ func (c *Client) Entry(ctx context.Context, kind, name string) (e api.ConfigEntr
 
 // EntriesIndex is consul.Client's.
 func (c *Client) EntriesIndex(ctx context.Context) (uint64, error) {
-	return c.read(ctx, "EntriesIndex", "", 0, false, func(s *Server, at uint64) found {
+	return c.read(ctx, "EntriesIndex", "", 0, func(s *Server, at uint64) found {
 		return found{index: s.entriesIndex(at)}
 	})
 }
@@ -66,7 +66,7 @@ func (c *Client) EachEntry(ctx context.Context, kind string,
 		return 0, refused("list "+kind+" entries", "invalid config entry kind: %s", kind)
 	}
 	var list []version[entry]
-	last, err := c.read(ctx, "EachEntry", kind, 0, false, func(s *Server, at uint64) found {
+	last, err := c.read(ctx, "EachEntry", kind, 0, func(s *Server, at uint64) found {
 		list = nil
 		s.entries.under(kind+"/", at, func(_ string, v version[entry]) { list = append(list, v) })
 		return found{index: s.entriesIndex(at)}
@@ -194,7 +194,7 @@ func (c *Client) DeleteEntry(ctx context.Context, kind, name string, index uint6
 // Chain is consul.Client's. The fake has no namespaces: namespace is ignored.
 func (c *Client) Chain(ctx context.Context, service, _ string) (chain *api.CompiledDiscoveryChain, err error) {
 	var refusal error
-	_, err = c.read(ctx, "Chain", service, 0, true, func(s *Server, _ uint64) found {
+	_, err = c.read(ctx, "Chain", service, 0, func(s *Server, _ uint64) found {
 		chain, refusal = compile(service, s.entry)
 		return found{index: s.entries.last}
 	})

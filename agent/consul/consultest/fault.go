@@ -33,7 +33,8 @@ type Fault struct {
 	// Hang never answers, nor does the request arrive: it ends with its
 	// context or its timeout.
 	Hang bool
-	// Stale answers a read in the default mode as it was that many indexes ago.
+	// Stale answers a blocking query as it was that many indexes ago; the others
+	// are asked in the consistent mode.
 	Stale uint64
 	// Early ends a blocking query at once, with nothing new.
 	Early bool

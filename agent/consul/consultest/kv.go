@@ -13,17 +13,17 @@ import (
 
 // Get is consul.Client's.
 func (c *Client) Get(ctx context.Context, key string, index uint64) (*api.KVPair, uint64, error) {
-	return c.get(ctx, "Get", key, index, false)
+	return c.get(ctx, "Get", key, index)
 }
 
 // Read is consul.Client's.
 func (c *Client) Read(ctx context.Context, key string) (*api.KVPair, error) {
-	pair, _, err := c.get(ctx, "Read", key, 0, true)
+	pair, _, err := c.get(ctx, "Read", key, 0)
 	return pair, err
 }
 
-func (c *Client) get(ctx context.Context, op, key string, index uint64, consistent bool) (pair *api.KVPair, last uint64, err error) {
-	last, err = c.read(ctx, op, key, index, consistent, func(s *Server, at uint64) found {
+func (c *Client) get(ctx context.Context, op, key string, index uint64) (pair *api.KVPair, last uint64, err error) {
+	last, err = c.read(ctx, op, key, index, func(s *Server, at uint64) found {
 		if pair = s.pair(key, at); pair != nil {
 			return found{index: pair.ModifyIndex}
 		}
@@ -37,7 +37,7 @@ func (c *Client) get(ctx context.Context, op, key string, index uint64, consiste
 
 // List is consul.Client's.
 func (c *Client) List(ctx context.Context, prefix string, index uint64) (pairs api.KVPairs, last uint64, err error) {
-	last, err = c.read(ctx, "List", prefix, index, false, func(s *Server, at uint64) found {
+	last, err = c.read(ctx, "List", prefix, index, func(s *Server, at uint64) found {
 		pairs = nil
 		newest := s.keys.under(prefix, at, func(_ string, v version[api.KVPair]) {
 			pairs = append(pairs, clone(v))
@@ -55,7 +55,7 @@ func (c *Client) List(ctx context.Context, prefix string, index uint64) (pairs a
 
 // Keys is consul.Client's.
 func (c *Client) Keys(ctx context.Context, prefix string) (names []string, err error) {
-	_, err = c.read(ctx, "Keys", prefix, 0, false, func(s *Server, at uint64) found {
+	_, err = c.read(ctx, "Keys", prefix, 0, func(s *Server, at uint64) found {
 		names = nil
 		s.keys.under(prefix, at, func(name string, _ version[api.KVPair]) { names = append(names, name) })
 		return found{index: s.index}
@@ -65,7 +65,7 @@ func (c *Client) Keys(ctx context.Context, prefix string) (names []string, err e
 
 // Folders is consul.Client's.
 func (c *Client) Folders(ctx context.Context, prefix string) (names []string, err error) {
-	_, err = c.read(ctx, "Folders", prefix, 0, false, func(s *Server, at uint64) found {
+	_, err = c.read(ctx, "Folders", prefix, 0, func(s *Server, at uint64) found {
 		names = nil
 		s.keys.under(prefix, at, func(name string, _ version[api.KVPair]) {
 			if folder, _, deeper := strings.Cut(strings.TrimPrefix(name, prefix), "/"); deeper {
@@ -83,7 +83,7 @@ func (c *Client) Folders(ctx context.Context, prefix string) (names []string, er
 // GetEach is consul.Client's.
 func (c *Client) GetEach(ctx context.Context, keys []string, see func(*api.KVPair)) error {
 	for _, key := range keys {
-		pair, _, err := c.get(ctx, "GetEach", key, 0, true)
+		pair, _, err := c.get(ctx, "GetEach", key, 0)
 		if err != nil {
 			return err
 		}

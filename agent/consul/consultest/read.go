@@ -14,7 +14,7 @@ type found struct {
 
 // read carries out a read. look runs under the server's lock and sees the
 // state as it was at an index. The index returned is the one to block on next.
-func (c *Client) read(ctx context.Context, op, key string, index uint64, consistent bool, look func(s *Server, at uint64) found) (uint64, error) {
+func (c *Client) read(ctx context.Context, op, key string, index uint64, look func(s *Server, at uint64) found) (uint64, error) {
 	if err := ended(ctx, op); err != nil {
 		return 0, err
 	}
@@ -33,7 +33,7 @@ func (c *Client) read(ctx context.Context, op, key string, index uint64, consist
 	if err := underway(ctx, op, fault.Delay, dead); err != nil {
 		return 0, err
 	}
-	q := query{index: index, after: index, consistent: consistent, fault: fault, look: look}
+	q := query{index: index, after: index, fault: fault, look: look}
 	expired := time.NewTimer(c.waits(index))
 	defer expired.Stop()
 	for {
@@ -55,15 +55,14 @@ func (c *Client) read(ctx context.Context, op, key string, index uint64, consist
 
 // query is a read that waits for its answer.
 type query struct {
-	index      uint64 // asked for
-	after      uint64 // what counts as newer
-	missing    bool   // at the last look
-	consistent bool
-	expired    bool // its wait has passed
-	looked     bool
-	restored   int // what the server's was at the first look
-	fault      Fault
-	look       func(s *Server, at uint64) found
+	index    uint64 // asked for
+	after    uint64 // what counts as newer
+	missing  bool   // at the last look
+	expired  bool   // its wait has passed
+	looked   bool
+	restored int // what the server's was at the first look
+	fault    Fault
+	look     func(s *Server, at uint64) found
 }
 
 // try looks once; changed closes when it is worth looking again.
@@ -78,7 +77,7 @@ func (c *Client) try(op string, q *query) (last uint64, answered bool, changed <
 		return 0, false, s.changed, nil
 	}
 	at := s.index
-	if !q.consistent {
+	if q.index > 0 {
 		at -= min(at, q.fault.Stale)
 	}
 	got := q.look(s, at)
@@ -95,8 +94,8 @@ func (c *Client) try(op string, q *query) (last uint64, answered bool, changed <
 	if q.fault.After != nil {
 		return 0, false, nil, q.fault.After
 	}
-	if got.index < q.index { // it went backwards: begin anew
-		return 0, true, nil, nil
+	if got.index < q.index { // the client asks again for what is there now
+		got = q.look(s, s.index)
 	}
 	return got.index, true, nil, nil
 }

@@ -54,8 +54,8 @@ func TestARestoredSnapshotSetsIndexesBack(t *testing.T) {
 			x.Errorf("a query under way was answered after %s", d)
 		}
 		x.must(err)
-		if next != 0 || string(pair.Value) != "old" || pair.ModifyIndex != then.ModifyIndex {
-			x.Errorf("%+v at %d, want %+v at 0", pair, next, then)
+		if next != before || string(pair.Value) != "old" || pair.ModifyIndex != then.ModifyIndex {
+			x.Errorf("%+v at %d, want %+v at %d", pair, next, then, before)
 		}
 		if _, again, err := x.a.Get(x.ctx, "k", 0); err != nil || again != before {
 			x.Errorf("index %d %v, want %d", again, err, before)

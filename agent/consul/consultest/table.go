@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// kept is how many versions of a row a stale read can reach back.
+// kept is how many versions of a row a stale answer can reach back.
 const kept = 8
 
 // table holds rows by name, in order, each with its last versions: a stale
