@@ -90,7 +90,7 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 	}
 	var jobs faults.Jobs
 	var mu sync.Mutex
-	// Each part is over before the next begins; what it found counts in any case.
+	// What a part found counts in any case.
 	part := func(what string, do func() (take func(), err error)) {
 		if !only.MatchString(what) {
 			return
@@ -112,8 +112,8 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		f, err := faults.MeasureFailover(ctx, calm, "failover", x.failovers, log)
 		return func() { r.AddFailover(f) }, err
 	})
-	var both sync.WaitGroup
-	both.Go(func() {
+	var together sync.WaitGroup
+	together.Go(func() {
 		part("kills", func() (func(), error) {
 			k, err := faults.KillAnywhere(ctx, calm, "kill", x.kills, x.lanes, log)
 			return func() { r.AddKills(k) }, err
@@ -139,7 +139,7 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 			return func() { r.AddAway(a) }, err
 		})
 	})
-	both.Go(func() {
+	together.Go(func() {
 		part("handovers", func() (func(), error) {
 			h, err := faults.HandOver(ctx, rough, "jobs", x.handovers, x.leaderKills, log)
 			return func() { jobs = r.AddHandovers(h) }, err
@@ -153,11 +153,13 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 			return func() { r.AddFenced(f) }, err
 		})
 	})
-	both.Wait()
-	part("pair", func() (func(), error) {
-		p, err := faults.Twins(ctx, calm, "pair", x.pair, x.seed, log)
-		return func() { r.AddPair(p) }, err
+	together.Go(func() {
+		part("pair", func() (func(), error) {
+			p, err := faults.Twins(ctx, calm, "pair", x.pair, x.seed, log)
+			return func() { r.AddPair(p) }, err
+		})
 	})
+	together.Wait()
 	r.Print(log, jobs)
 	return errors.Join(faults.Save(x.out, r), faults.Save(x.jobs, jobs), r.Verdict(jobs, x.strict))
 }
