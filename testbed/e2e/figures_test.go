@@ -190,6 +190,19 @@ func TestPrometheusTrigger(t *testing.T) {
 	}.put(t)
 }
 
+// How long requests take in the mean is held against what Prometheus answers about the
+// previous colour at the moment of cutover.
+func TestPrometheusTriggerByRatio(t *testing.T) {
+	const took = `query = "sum(rate(http_request_duration_seconds_sum{service=\"{service}\",colour=\"{colour}\"}[4s])) / sum(rate(http_request_duration_seconds_count{service=\"{service}\",colour=\"{colour}\"}[4s]))"`
+	trial{
+		kind: "prometheus", way: "-ratio",
+		begin: func(s *stage) string { return s.asks("t-prometheus-ratio") + "\ninterval = \"200ms\"\nratio = 20" },
+		good:  took, goodSays: "before the cutover it was",
+		blind: `query = "absent_total{colour=\"{colour}\"}"`, blindSays: "no figure was answered",
+		bad: took, badSays: "before the cutover it was", fault: "slow:0.4",
+	}.put(t)
+}
+
 func TestPrometheusGate(t *testing.T) {
 	var server *world.Prometheus
 	const up = `query = "sum(up{service=\"{service}\",colour=\"{colour}\"})"` + "\n"

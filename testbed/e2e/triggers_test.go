@@ -113,6 +113,35 @@ func TestLatencyTrigger(t *testing.T) {
 	}.put(t)
 }
 
+// A quantile and a multiple that only a fault makes worse: it is the method that is tried,
+// not the machine.
+func TestLatencyTriggerByRatio(t *testing.T) {
+	trial{
+		kind: "latency", way: "-ratio",
+		good: "quantile = 0.8\nratio = 20\nwindow = \"4s\"", goodSays: "of requests took longer than",
+		blind: "metric = \"took_seconds\"\nratio = 50", blindSays: "requests of the previous colour were seen in took_seconds_bucket at /metrics",
+		bad: "quantile = 0.8\nratio = 20\nwindow = \"4s\"", badSays: "up to 20 % is allowed", fault: "slow:0.4",
+	}.put(t)
+}
+
+func TestLatencyTriggerByLimit(t *testing.T) {
+	trial{
+		kind: "latency", way: "-above",
+		good: "quantile = 0.9\nabove = \"250ms\"\nwindow = \"4s\"", goodSays: "of requests took longer than 250ms",
+		blind: "metric = \"took_seconds\"\nabove = \"250ms\"", blindSays: "no instance has a metric took_seconds_bucket at /metrics",
+		bad: "quantile = 0.9\nabove = \"250ms\"\nwindow = \"4s\"", badSays: "of requests took longer than 250ms", fault: "slow:0.4",
+	}.put(t)
+}
+
+func TestErrorsTriggerByRatio(t *testing.T) {
+	trial{
+		kind: "errors", way: "-ratio",
+		good: "ratio = 5\nwindow = \"4s\"", goodSays: "up to 0.5 % is allowed",
+		blind: "metric = \"asked_total\"\nratio = 5", blindSays: "no instance has a metric asked_total at /metrics",
+		bad: "ratio = 5\nwindow = \"4s\"", badSays: "up to 0.5 % is allowed", fault: "errors:0.5",
+	}.put(t)
+}
+
 func TestVolumeTrigger(t *testing.T) {
 	trial{
 		kind: "volume",
