@@ -82,7 +82,8 @@ func FuzzScrubbing(f *testing.F) {
 		s := secretsOf(map[string]string{"X-Secret": secret}, "", "")
 		for _, whole := range []bool{true, false} {
 			out := excerpt(s, []byte(before+secret+after+strings.ReplaceAll(secret, " ", "\n\t")), whole)
-			for _, piece := range strings.Split(out, redact.Redacted) {
+			shown := strings.TrimSuffix(out, "…") // which is our own, and holds the byte 0x80
+			for _, piece := range strings.Split(shown, redact.Redacted) {
 				if strings.Contains(piece, secret) || strings.Contains(piece, redact.Line(secret)) {
 					t.Fatalf("%q shows %q", out, secret)
 				}
