@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"flag"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/posener/complete"
@@ -29,7 +31,7 @@ func (m *meta) predictServices() complete.Predictor {
 		if err != nil {
 			return nil
 		}
-		return names
+		return typeable(names)
 	})
 }
 
@@ -69,7 +71,7 @@ func (m *meta) predictServiceThenRelease() complete.Predictor {
 		if err != nil {
 			return nil
 		}
-		return releases(rec)
+		return typeable(releases(rec))
 	})
 }
 
@@ -104,8 +106,18 @@ func (m *meta) predictApprovers() complete.Predictor {
 				asked[who] = true
 			}
 		}
-		return sortedKeys(asked)
+		return typeable(sortedKeys(asked))
 	})
+}
+
+// word is what names of services, releases and approvers are made of.
+var word = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]*$`)
+
+// typeable leaves out what is no such name: whoever may write keys of Teal's may call
+// them what they like, and a shell puts what it is offered on the screen, and into the
+// command line, as it is.
+func typeable(names []string) []string {
+	return slices.DeleteFunc(names, func(name string) bool { return !word.MatchString(name) })
 }
 
 // positional leaves the options out of what was typed so far.

@@ -155,6 +155,36 @@ func TestCompletionKnowsServicesAndColours(t *testing.T) {
 	}
 }
 
+// Whoever may write keys below Teal's prefix may call a service, a release and an
+// approver what they like; a shell would show it, and put it into the command line.
+func TestCompletionOffersNothingThatAShellActsUpon(t *testing.T) {
+	const hostile = "a\x1b[2J$(id)"
+	f := newFakeConsul(t)
+	s := releasing(deployment.Approving, 100)
+	s.Deployment.Ask = &deployment.Ask{Quorum: 1, Approvers: []string{hostile, "b`id`", "c;id", "bob@ops"}}
+	s.Finished = []string{hostile, "20261124-2", "-rf"}
+	f.record(s)
+	s.Name = hostile
+	f.record(s)
+	all := commands(t.Context(), newTerminal(&buffer{}, &buffer{}))
+	args := func(verb string, typed ...string) []string {
+		made, _ := all[verb]()
+		return made.(interface{ AutocompleteArgs() complete.Predictor }).AutocompleteArgs().Predict(complete.Args{Completed: typed})
+	}
+	made, _ := all["approve"]()
+	as := made.(interface{ AutocompleteFlags() complete.Flags }).AutocompleteFlags()["-as"].Predict(complete.Args{})
+	for what, c := range map[string]struct{ got, want []string }{
+		"services":          {args("cutover"), []string{"api"}},
+		"releases":          {args("report", "api"), []string{s.Deployment.ID, "20261124-2"}},
+		"approvers":         {as, []string{"bob@ops"}},
+		"after such a name": {args("cutover", hostile), []string{"blue", "green"}},
+	} {
+		if !slices.Equal(c.got, c.want) {
+			t.Errorf("%s: %q, want %q", what, c.got, c.want)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
