@@ -176,31 +176,43 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 	return err
 }
 
-// takeover has the first agent hand over to a second, then kills that one: each
-// time until the next obeys a command. It returns the third.
-func (b *Bench) takeover(ctx context.Context, first *world.Agent, size *Size) (*world.Agent, error) {
-	second, err := b.succeeds(ctx, &size.Handover, func(ctx context.Context) error { return b.end(ctx, first) })
-	if err != nil {
-		return nil, err
+// takeovers is how often each way of losing a leader is measured.
+const takeovers = 5
+
+// takeover has one agent hand over to the next, then kills that one, in turn: each
+// time until the next obeys a command. It returns the last.
+func (b *Bench) takeover(ctx context.Context, leader *world.Agent, size *Size) (*world.Agent, error) {
+	var handed, killed []float64
+	for range takeovers {
+		second, took, err := b.succeeds(ctx, func(ctx context.Context) error { return b.end(ctx, leader) })
+		if err != nil {
+			return nil, err
+		}
+		handed = append(handed, took)
+		third, took, err := b.succeeds(ctx, func(context.Context) error { return second.Kill() })
+		if err != nil {
+			return nil, err
+		}
+		killed, leader = append(killed, took), third
 	}
-	return b.succeeds(ctx, &size.Failover, func(context.Context) error { return second.Kill() })
+	size.Handover, size.Failover = figure(handed), figure(killed)
+	return leader, nil
 }
 
-// succeeds starts an agent, ends the leader, and tells how long it was until
-// the new one obeyed.
-func (b *Bench) succeeds(ctx context.Context, took *float64, end func(context.Context) error) (*world.Agent, error) {
+// succeeds starts an agent, ends the leader, and tells how many milliseconds it was
+// until the new one obeyed.
+func (b *Bench) succeeds(ctx context.Context, end func(context.Context) error) (next *world.Agent, took float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	next, err := b.standby(ctx)
-	if err != nil {
-		return nil, err
+	if next, err = b.standby(ctx); err != nil {
+		return nil, 0, err
 	}
 	if err := b.calm(ctx, next); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	pair, _, err := b.world.ConsulClient().KV().Get(b.site.Keys.Leader(), nil)
 	if err != nil || pair == nil {
-		return nil, fmt.Errorf("nobody leads, %w", err)
+		return nil, 0, fmt.Errorf("nobody leads, %w", err)
 	}
 	began := time.Now()
 	ended := make(chan error, 1)
@@ -211,14 +223,14 @@ func (b *Bench) succeeds(ctx context.Context, took *float64, end func(context.Co
 	if err == nil {
 		_, err = b.order(ctx) // the old one obeys nobody any more
 	}
-	*took = ms(time.Since(began))
+	took = ms(time.Since(began))
 	if end := <-ended; err == nil {
 		err = end
 	}
 	if err == nil {
 		err = b.undo(ctx)
 	}
-	return next, err
+	return next, took, err
 }
 
 // median is what half of some numbers are at most.

@@ -45,8 +45,8 @@ type Size struct {
 
 	StartUp  float64 `json:"start_to_first_command_ms"`
 	Calm     float64 `json:"start_to_idle_ms"` // to within the two seconds that it was looked at
-	Handover float64 `json:"sigterm_to_first_command_ms"`
-	Failover float64 `json:"sigkill_to_first_command_ms"`
+	Handover Figure  `json:"sigterm_to_first_command"`
+	Failover Figure  `json:"sigkill_to_first_command"`
 
 	Command      Figure `json:"command"`
 	CommandFloor Figure `json:"command_floor"` // see echo
@@ -112,8 +112,8 @@ func (r *Report) weigh() {
 	goal(more+"Consul requests a second more", .05, most.ConsulRequests-one.ConsulRequests)
 	goal(at+"MB of memory, idle", 100, most.MemoryIdle)
 	goal(at+"% of a core, idle", 1, most.CPU)
-	goal(at+"ms from SIGKILL of the leader to a command obeyed", 2000, most.Failover)
-	goal(at+"ms from SIGTERM of the leader to a command obeyed", 2000, most.Handover)
+	goal(at+"ms from SIGKILL of the leader to a command obeyed", 2000, most.Failover.P99)
+	goal(at+"ms from SIGTERM of the leader to a command obeyed", 2000, most.Handover.P99)
 	goal(more+"a command, p50 over p50", 1.1, most.Command.P50/one.Command.P50)
 	goal(more+"the same, each over its floor", 1.1, most.Command.P50/most.CommandFloor.P50/(one.Command.P50/one.CommandFloor.P50))
 	goal(at+"cutover over its floor, p50", 1.05, most.Cutover.P50/most.CutoverFloor.P50)
@@ -147,8 +147,8 @@ func (r Report) Print(out io.Writer) {
 		return number(s.ConsulRequests) + " + " + number(s.NomadRequests)
 	})
 	line("process start to first command obeyed, ms", func(s Size) string { return fmt.Sprintf("%.0f", s.StartUp) })
-	line("SIGTERM of the leader to first command obeyed, ms", func(s Size) string { return fmt.Sprintf("%.0f", s.Handover) })
-	line("SIGKILL of the leader to first command obeyed, ms", func(s Size) string { return fmt.Sprintf("%.0f", s.Failover) })
+	line("SIGTERM of the leader to first command obeyed, ms", func(s Size) string { return both(s.Handover) })
+	line("SIGKILL of the leader to first command obeyed, ms", func(s Size) string { return both(s.Failover) })
 	line("a command obeyed, ms, p50 / p99", func(s Size) string { return both(s.Command) })
 	line("  its floor: an answer without a look", func(s Size) string { return both(s.CommandFloor) })
 	line("an edited policy noticed, ms", func(s Size) string { return both(s.PolicyEdit) })
