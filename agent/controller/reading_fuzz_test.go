@@ -140,7 +140,7 @@ func FuzzConsents(f *testing.F) {
 			said := strings.TrimSpace(string(key.Value))
 			if strings.HasPrefix(said, "{") {
 				var in struct{ Proof string }
-				if json.Unmarshal(key.Value, &in) != nil {
+				if json.Unmarshal([]byte(said), &in) != nil {
 					t.Fatalf("%q counts", key.Value)
 				}
 				said = in.Proof
