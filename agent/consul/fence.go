@@ -12,6 +12,18 @@ import (
 // by the session of its term.
 type Fence struct{ LeaderKey, Session string }
 
+// Held says whether the fence held when the leader key was read, or is an
+// ErrDeposed. It is for what Consul cannot fence itself.
+func (f Fence) Held(leader *api.KVPair) error {
+	switch {
+	case f.Session == "":
+		return fmt.Errorf("no fence: %w", ErrDeposed)
+	case leader == nil || leader.Session != f.Session:
+		return fmt.Errorf("the leader key %s is not held by this term's session: %w", f.LeaderKey, ErrDeposed)
+	}
+	return nil
+}
+
 // Transactor carries out a transaction: *Client or a fake.
 type Transactor interface {
 	Txn(ctx context.Context, ops api.KVTxnOps) (api.KVPairs, error)

@@ -277,10 +277,7 @@ func (l *loop) rescale(ctx context.Context, rec deployment.Service, a appraisal)
 			continue
 		}
 		if !unborn(rec) || colour != rec.Deployment.To {
-			if err := l.t.term.Check(); err != nil {
-				return nil, err
-			}
-			if err := l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, counts); err != nil {
+			if err := l.t.c.cfg.Nomad(slot.Region).Scale(ctx, slot.Namespace, slot.Job, counts, l.t.leads); err != nil {
 				return nil, finalUnlessAway(fmt.Errorf("scale in place: %w", err))
 			}
 		}

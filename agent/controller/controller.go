@@ -53,11 +53,10 @@ type Nomad interface {
 	Register(ctx context.Context, job *nomadapi.Job, enforceIndex uint64, sub nomad.Submission) (nomad.Registration, error)
 	Job(ctx context.Context, namespace, id string) (*nomadapi.Job, error)
 	WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error
-	Stop(ctx context.Context, namespace, id string, purge bool) error
-	StopUnless(ctx context.Context, namespace, id string, spared func(*nomadapi.Job) bool) error
+	StopIf(ctx context.Context, namespace, id string, guard nomad.Guard) error
 	WaitStopped(ctx context.Context, namespace, id string) error
-	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
-	Raise(ctx context.Context, namespace, id string, counts map[string]int) error
+	Scale(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error
+	Raise(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error
 	Submission(ctx context.Context, namespace, id string) (nomad.Submission, error)
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
 

@@ -83,7 +83,7 @@ func TestWayBackIsNeverMadeSmaller(t *testing.T) {
 		w.scaled = true
 		w.adopted()
 		client := w.nomad.Client("people")
-		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 8}); err != nil {
+		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 8}, nil); err != nil {
 			t.Fatal(err)
 		}
 		w.policy("2.0.0", strings.Replace(quick, `for = "1m"`, `for = "10h"`, 1))
@@ -92,7 +92,7 @@ func TestWayBackIsNeverMadeSmaller(t *testing.T) {
 			t.Errorf("the candidate has %d instances, what served had 8", n)
 		}
 		// Traffic has gone, and the autoscaler notices.
-		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 3}); err != nil {
+		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 3}, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)
@@ -101,7 +101,7 @@ func TestWayBackIsNeverMadeSmaller(t *testing.T) {
 			t.Errorf("the way back has %v instances, %v, want 8 again", jobspec.Counts(job), err)
 		}
 		// It grows again by itself, and then instances of it die.
-		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 12}); err != nil {
+		if err := client.Scale(w.Context(), "", "api", map[string]int{"web": 12}, nil); err != nil {
 			t.Fatal(err)
 		}
 		w.ill(deployment.Blue)

@@ -81,12 +81,9 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 	}
 	cfg, said := l.t.c.cfg, blindness{log: l.log}
 	return retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
-		if err := l.t.term.Check(); err != nil {
-			return err
-		}
 		for _, s := range slot.All() {
 			client := cfg.Nomad(s.Region)
-			if err := client.Stop(ctx, s.Namespace, s.Job, false); err != nil {
+			if err := client.StopIf(ctx, s.Namespace, s.Job, l.t.leads); err != nil {
 				return finalUnlessAway(err)
 			}
 			if err := client.WaitStopped(ctx, s.Namespace, s.Job); err != nil {

@@ -441,14 +441,23 @@ func (n watched) Parse(ctx context.Context, source, variables string) (*nomadapi
 
 var parses atomic.Int64
 
-func (n watched) Stop(ctx context.Context, namespace, id string, purge bool) error {
-	n.x.mayTouch(id, "stopped", nil)
-	return n.Nomad.Stop(ctx, namespace, id, purge)
+// A stop or a scaling is ordered once its guard has admitted it.
+func (n watched) StopIf(ctx context.Context, namespace, id string, guard nomad.Guard) error {
+	return n.Nomad.StopIf(ctx, namespace, id, n.admitted(guard, "stopped", nil))
 }
 
-func (n watched) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
-	n.x.mayTouch(id, "scaled", counts)
-	return n.Nomad.Scale(ctx, namespace, id, counts)
+func (n watched) Scale(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error {
+	return n.Nomad.Scale(ctx, namespace, id, counts, n.admitted(guard, "scaled", counts))
+}
+
+func (n watched) admitted(guard nomad.Guard, how string, counts map[string]int) nomad.Guard {
+	return func(ctx context.Context, job *nomadapi.Job) error {
+		err := guard(ctx, job)
+		if err == nil {
+			n.x.mayTouch(value(job.ID), how, counts)
+		}
+		return err
+	}
 }
 
 func (n watched) Register(ctx context.Context, job *nomadapi.Job, index uint64, sub nomad.Submission) (nomad.Registration, error) {
@@ -460,6 +469,9 @@ func (n watched) Register(ctx context.Context, job *nomadapi.Job, index uint64, 
 // neither stopped nor registered anew nor made smaller, by nobody in Teal.
 func (x *witness) mayTouch(id, how string, counts map[string]int) {
 	var small bool
+	if counts != nil && emptied(counts) {
+		how = "emptied"
+	}
 	if counts != nil {
 		job, err := x.w.nomad.Client("witness").Job(context.Background(), "", id)
 		if err != nil || job == nil {
@@ -477,17 +489,25 @@ func (x *witness) mayTouch(id, how string, counts map[string]int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.note("job %s is %s %v", id, how, counts)
-	x.untouched(id, how, small)
+	x.untouched(id, how)
 }
 
-// writes (4): the same, of what an agent had sent, when Nomad does it. What was
-// stopped between its look at the lease and Nomad's answer is past that: see
-// docs/reliability.md. Nomad is locked.
+func emptied(counts map[string]int) bool {
+	for _, n := range counts {
+		if n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// writes (4): the same, of what an agent had sent, when Nomad does it, also of an
+// agent that was stopped before it sent it. Nomad is locked.
 func (x *witness) writes(w nomadtest.Write) {
-	if !isAgent(w.Agent) || w.Stalled {
+	if !isAgent(w.Agent) {
 		return
 	}
-	if x.tally != nil && w.Sent.Before(x.insisted) {
+	if x.tally != nil && !w.Sent.After(x.insisted) {
 		return // it was on its way when somebody insisted on traffic to what is being stopped
 	}
 	how, small := "registered", false
@@ -495,7 +515,9 @@ func (x *witness) writes(w nomadtest.Write) {
 	case value(w.Now.Stop):
 		how = "stopped"
 	case w.Op == "Scale", w.Op == "Raise":
-		how = "scaled"
+		if how = "scaled"; emptied(jobspec.Counts(w.Now)) {
+			how = "emptied"
+		}
 		for group, n := range jobspec.Counts(w.Now) {
 			small = small || w.Before != nil && n < jobspec.Counts(w.Before)[group]
 		}
@@ -506,11 +528,11 @@ func (x *witness) writes(w nomadtest.Write) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.note("in Nomad job %s is %s, sent by %s", value(w.Now.ID), how, w.Agent)
-	x.untouched(value(w.Now.ID), how, small)
+	x.untouched(value(w.Now.ID), how)
 }
 
 // untouched holds a job that is written against the record.
-func (x *witness) untouched(id, how string, small bool) {
+func (x *witness) untouched(id, how string) {
 	rec := x.last()
 	if rec == nil {
 		return
@@ -522,7 +544,7 @@ func (x *witness) untouched(id, how string, small bool) {
 		d := rec.Deployment
 		why := ""
 		switch {
-		case colour == rec.Active && small && (!rec.InFlight() || d.State.BeforeCutover()) && x.tally != nil:
+		case colour == rec.Active && how == "scaled" && (!rec.InFlight() || d.State.BeforeCutover() || protected(d.State)) && x.tally != nil:
 			// Somebody made it greater by hand; the edited policy says its size.
 		case colour == rec.Active:
 			why = "it serves"

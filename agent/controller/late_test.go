@@ -172,11 +172,11 @@ func TestWhatGrowsMeanwhileIsNotMadeSmaller(t *testing.T) {
 				return f
 			}
 			if c.Write {
-				_ = people.Scale(w.Context(), "", "api", map[string]int{"web": 9})
+				_ = people.Scale(w.Context(), "", "api", map[string]int{"web": 9}, nil)
 			}
 			return f
 		})
-		if err := people.Scale(w.Context(), "", "api", map[string]int{"web": 1}); err != nil {
+		if err := people.Scale(w.Context(), "", "api", map[string]int{"web": 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Second)

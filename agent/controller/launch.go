@@ -142,11 +142,11 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 	}
 	if !stopped(running) {
 		j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
-		if err := j.l.t.term.Check(); err != nil {
-			return err
-		}
-		err := client.StopUnless(ctx, slot.Namespace, slot.Job, func(job *nomadapi.Job) bool {
-			return jobspec.DeploymentOf(job) == j.d.ID
+		err := client.StopIf(ctx, slot.Namespace, slot.Job, func(ctx context.Context, job *nomadapi.Job) error {
+			if jobspec.DeploymentOf(job) == j.d.ID {
+				return fmt.Errorf("stop %s: it is the candidate: %w", slot.Job, nomad.ErrConflict)
+			}
+			return j.l.t.leads(ctx, job)
 		})
 		if err != nil {
 			return finalUnlessAway(err)
@@ -213,10 +213,7 @@ func (j job) resize(ctx context.Context, client Nomad, slot deployment.Slot, run
 	if !nomad.Differ(running, counts) {
 		return nil
 	}
-	if err := j.l.t.term.Check(); err != nil {
-		return err
-	}
-	return finalUnlessAway(client.Scale(ctx, slot.Namespace, slot.Job, counts))
+	return finalUnlessAway(client.Scale(ctx, slot.Namespace, slot.Job, counts, j.l.t.leads))
 }
 
 // awaitHealthy watches Nomad and Consul side by side. Nomad tells what went

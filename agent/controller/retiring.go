@@ -32,9 +32,6 @@ func (j job) retire(ctx context.Context) {
 	// What was asked before, by this work or another leader's, may still be on its way.
 	asking := asking{w: j.w, unsure: j.d.Dismissed}
 	err := retry(ctx, j.l.log, "retire "+slot.Job, func(ctx context.Context) error {
-		if err := j.l.t.term.Check(); err != nil {
-			return err
-		}
 		if then == "scale" {
 			running, err := runningJob(ctx, client, slot.Namespace, slot.Job)
 			if err != nil {
@@ -51,14 +48,14 @@ func (j job) retire(ctx context.Context) {
 			for group := range slot.Counts {
 				none[group] = 0
 			}
-			err = client.Scale(ctx, slot.Namespace, slot.Job, none)
+			err = client.Scale(ctx, slot.Namespace, slot.Job, none, j.l.t.leads)
 		} else {
-			err = client.Stop(ctx, slot.Namespace, slot.Job, false)
+			err = client.StopIf(ctx, slot.Namespace, slot.Job, j.l.t.leads)
 		}
 		asking.ends(ctx, err)
 		return finalUnlessAway(err)
 	})
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || lost(err) {
 		return
 	}
 	if err != nil {
@@ -161,13 +158,10 @@ func (l *loop) stopKept(ctx context.Context) {
 		l.chore = l.start(ctx, func(ctx context.Context, w *work) {
 			asking := asking{w: w}
 			err := retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
-				if err := l.t.term.Check(); err != nil {
-					return err
-				}
 				asking.begins()
 				var err error
 				for _, s := range slot.All() {
-					if err = l.t.c.cfg.Nomad(s.Region).Stop(ctx, s.Namespace, s.Job, false); err != nil {
+					if err = l.t.c.cfg.Nomad(s.Region).StopIf(ctx, s.Namespace, s.Job, l.t.leads); err != nil {
 						break
 					}
 				}

@@ -72,7 +72,7 @@ func TestWhoIsToGoIsNotForgotten(t *testing.T) {
 func TestWhoIsToGoIsNoStranger(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.evicting()
-		if err := w.nomad.Client("people").Scale(w.Context(), "", "api", map[string]int{"web": 3}); err != nil {
+		if err := w.nomad.Client("people").Scale(w.Context(), "", "api", map[string]int{"web": 3}, nil); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

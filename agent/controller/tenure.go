@@ -9,6 +9,7 @@ import (
 	"time"
 
 	consulapi "github.com/hashicorp/consul/api"
+	nomadapi "github.com/hashicorp/nomad/api"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tealdeploy/teal/agent/consul"
@@ -384,6 +385,23 @@ func (t *tenure) policiesEdited(old, now *policy.Set) {
 			t.post(p.Service, policyEdited{})
 		}
 	}
+}
+
+// leads says whether this agent leads still, or why not. It is asked between the
+// reading of a job and its writing (see nomad.Guard), which Consul cannot fence: as
+// long as Consul says afterwards that this session holds the leader key, nobody else
+// had led when the job was read, and whatever a later leader writes to it makes the
+// write fail, however late that arrives. The own clock is asked first, because it
+// costs nothing; that of a machine that was suspended may have stood still.
+func (t *tenure) leads(ctx context.Context, _ *nomadapi.Job) error {
+	if err := t.term.Check(); err != nil {
+		return err
+	}
+	pair, err := t.c.cfg.Store.Read(ctx, t.term.Fence.LeaderKey)
+	if err != nil {
+		return err
+	}
+	return t.term.Fence.Held(pair)
 }
 
 // lost says whether an error ends the term.

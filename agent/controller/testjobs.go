@@ -276,10 +276,7 @@ func (r *testJobs) stop(run testRun) error {
 	ctx, cancel := context.WithTimeout(r.ctx, stopTest)
 	defer cancel()
 	return retry(ctx, r.j.l.log, "stop "+run.id, func(ctx context.Context) error {
-		if err := r.j.l.t.term.Check(); err != nil {
-			return err
-		}
-		return finalUnlessAway(r.client(run.Region).Stop(ctx, run.Namespace, run.id, false))
+		return finalUnlessAway(r.client(run.Region).StopIf(ctx, run.Namespace, run.id, r.j.l.t.leads))
 	})
 }
 
@@ -356,8 +353,5 @@ func (l *loop) stopTest(ctx context.Context, t deployment.Test) error {
 	if err != nil || there == nil || stopped(there) || value(there.Status) == "dead" {
 		return err
 	}
-	if err := l.t.term.Check(); err != nil {
-		return err
-	}
-	return client.Stop(ctx, value(there.Namespace), *there.ID, false)
+	return client.StopIf(ctx, value(there.Namespace), *there.ID, l.t.leads)
 }

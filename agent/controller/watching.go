@@ -233,10 +233,7 @@ func (g *wayBack) restore(ctx context.Context, slot deployment.Slot) {
 	defer g.asking.Store(false)
 	client := g.l.t.c.cfg.Nomad(slot.Region)
 	err := retry(ctx, g.l.log, "give the previous colour its counts back", func(ctx context.Context) error {
-		if err := g.l.t.term.Check(); err != nil {
-			return err
-		}
-		err := client.Raise(ctx, slot.Namespace, slot.Job, slot.Counts)
+		err := client.Raise(ctx, slot.Namespace, slot.Job, slot.Counts, g.l.t.leads)
 		if errors.Is(err, nomad.ErrNotFound) {
 			err = errors.New("it is not in Nomad any more: somebody removed it")
 		}

@@ -26,7 +26,7 @@ func TestCountsAreRestoredThoughNomadWasAway(t *testing.T) {
 			}
 			return f
 		})
-		if err := w.nomad.Client("people").Scale(w.Context(), "", "api", map[string]int{"web": 1}); err != nil {
+		if err := w.nomad.Client("people").Scale(w.Context(), "", "api", map[string]int{"web": 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 		w.until(time.Minute, "weakened", func(r deployment.Service) bool { return r.Deployment.Weakened != "" })

@@ -192,7 +192,7 @@ func TestFailuresAreCounted(t *testing.T) {
 		_, _ = nomad.Plan(t.Context(), testJob())
 		_, _ = nomad.Register(t.Context(), testJob(), 0, Submission{})
 		_, _ = nomad.In("eu").Job(t.Context(), "shop", "api")
-		_ = nomad.Scale(t.Context(), "shop", "api", map[string]int{"web": 1})
+		_ = nomad.Scale(t.Context(), "shop", "api", map[string]int{"web": 1}, nil)
 		_ = nomad.WaitStopped(t.Context(), "shop", "api")
 		_ = nomad.Stream(t.Context(), 0, func(Event) {})
 		return strings.Join(got, " ")

@@ -8,6 +8,20 @@ import (
 	"github.com/hashicorp/nomad/api"
 )
 
+// A Guard says whether a job may be written, given as it was just read: nil, or why
+// not. The write is at the index of that very reading, so that whatever the guard
+// finds to be true when it is asked, after the reading, is still true of all that
+// was done to the job by others until then: what they do later makes the write fail.
+type Guard func(ctx context.Context, job *api.Job) error
+
+// admits asks a guard; none admits everything.
+func (g Guard) admits(ctx context.Context, job *api.Job) error {
+	if g == nil {
+		return nil
+	}
+	return g(ctx, job)
+}
+
 // Job is a job as Nomad has it, nil when there is none. A stopped job that
 // was not purged is there, with Stop set.
 func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error) {
@@ -39,7 +53,7 @@ func (c *Client) Job(ctx context.Context, namespace, id string) (*api.Job, error
 // them: stop, wait, then purge.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
 	if !purge {
-		return c.StopUnless(ctx, namespace, id, nil)
+		return c.StopIf(ctx, namespace, id, nil)
 	}
 	op := c.ask("stop", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
@@ -55,11 +69,12 @@ func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) err
 	return sent(err)
 }
 
-// StopUnless is Stop without purge for a job that is not spared. It is asked of
-// the very answer whose index the stop is written at: what another answer, of a
-// moment before or of a deposed server, said of the job is not what is stopped.
-// ErrConflict: it is spared; nil spares none.
-func (c *Client) StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error {
+// StopIf is Stop without purge of a job that its guard admits; what that says
+// otherwise is returned as it is. It is asked of the very answer whose index the
+// stop is written at: what another answer, of a moment before or of a deposed
+// server, said of the job is not what is stopped. A job that is stopped already is
+// nothing to ask about.
+func (c *Client) StopIf(ctx context.Context, namespace, id string, guard Guard) error {
 	op := c.ask("stop", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil || job == nil {
@@ -68,11 +83,11 @@ func (c *Client) StopUnless(ctx context.Context, namespace, id string, spared fu
 	if value(job.Stop) {
 		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
 	}
-	if spared != nil && spared(job) {
-		return &Error{Op: op.what, Kind: ErrConflict, Err: errors.New("it is not the job any more that was to be stopped")}
-	}
 	sub, err := c.Submission(ctx, namespace, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err := guard.admits(ctx, job); err != nil {
 		return err
 	}
 	stop := true

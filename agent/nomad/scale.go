@@ -19,14 +19,17 @@ import (
 // A count below a scaling block's minimum, such as zero, sets the minimum
 // aside and the block disabled, so that no autoscaler undoes it; they are
 // restored from the job's history when the group is scaled up again.
-func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
-	return c.scale(ctx, namespace, id, func(*api.Job) map[string]int { return counts })
+//
+// A guard that does not admit the job leaves it as it is; what it said is returned.
+// nil admits every job.
+func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int, guard Guard) error {
+	return c.scale(ctx, namespace, id, guard, func(*api.Job) map[string]int { return counts })
 }
 
 // Raise is Scale for groups that have fewer: what has grown stays as it is, also
 // if it grows at that very moment.
-func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int) error {
-	return c.scale(ctx, namespace, id, func(job *api.Job) map[string]int { return AtLeast(job, counts) })
+func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int, guard Guard) error {
+	return c.scale(ctx, namespace, id, guard, func(job *api.Job) map[string]int { return AtLeast(job, counts) })
 }
 
 // AtLeast are counts, or what a job has where that is more.
@@ -41,7 +44,7 @@ func AtLeast(job *api.Job, counts map[string]int) map[string]int {
 }
 
 // scale sets the counts that are wanted of the job as it is read.
-func (c *Client) scale(ctx context.Context, namespace, id string, wanted func(*api.Job) map[string]int) error {
+func (c *Client) scale(ctx context.Context, namespace, id string, guard Guard, wanted func(*api.Job) map[string]int) error {
 	op := c.ask("scale", namespace, id, "submit-job")
 	job, err := c.Job(ctx, namespace, id)
 	if err != nil {
@@ -60,12 +63,15 @@ func (c *Client) scale(ctx context.Context, namespace, id string, wanted func(*a
 	if err != nil {
 		return op.failed(ctx, err)
 	}
-	if err := Resize(job, counts, history); err != nil {
-		return &Error{Op: op.what, Kind: ErrInvalid, Err: err}
-	}
 	sub, err := c.Submission(ctx, namespace, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
+	}
+	if err := guard.admits(ctx, job); err != nil {
+		return err
+	}
+	if err := Resize(job, counts, history); err != nil {
+		return &Error{Op: op.what, Kind: ErrInvalid, Err: err}
 	}
 	_, err = c.Register(ctx, job, value(job.JobModifyIndex), sub)
 	return err

@@ -96,7 +96,7 @@ func nomadKeepsTheHashOfAnAdoptedJob(t *testing.T, client *nomad.Client) {
 			if event := nomadEvent(t, client, id); jobspec.Hash(event, nomadVersion) != found {
 				t.Errorf("told by the event stream it hashes to %s, read to %s", jobspec.Hash(event, nomadVersion), found)
 			}
-			if err := client.Scale(t.Context(), "default", id, map[string]int{group: 3}); err != nil {
+			if err := client.Scale(t.Context(), "default", id, map[string]int{group: 3}, nil); err != nil {
 				t.Fatal(err)
 			}
 			want("scaled", true)

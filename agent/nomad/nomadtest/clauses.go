@@ -43,7 +43,7 @@ func (x *trial) absent(t *testing.T) {
 	x.must(x.Client.WaitStopped(x.ctx, "default", x.id))
 	_, err = x.Client.Submission(x.ctx, "default", x.id)
 	x.is(err, nomad.ErrNotFound)
-	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}), nomad.ErrNotFound)
+	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}, nil), nomad.ErrNotFound)
 	if s := x.until("seen as absent", func(nomad.JobStatus) bool { return true }); s.Exists || s.Dead == "" {
 		t.Errorf("status %+v", s)
 	}
@@ -112,7 +112,7 @@ func (x *trial) unchanged(t *testing.T) {
 func (x *trial) scaling(t *testing.T) {
 	x.register(x.parse(""), 0)
 	before := x.healthy(3)
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 4}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 4}, nil))
 	after := x.healthy(5)
 	for _, a := range before.Allocs {
 		if !slices.Contains(ids(after, a.Group), a.ID) {
@@ -124,8 +124,8 @@ func (x *trial) scaling(t *testing.T) {
 			t.Errorf("allocation %s was restarted", a.ID)
 		}
 	}
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 4, "worker": 1}))
-	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 2, "worker": 1}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 4, "worker": 1}, nil))
+	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 2, "worker": 1}, nil))
 	job, err := x.Client.Job(x.ctx, "default", x.id)
 	x.must(err)
 	if *job.JobModifyIndex != after.Index {
@@ -136,8 +136,8 @@ func (x *trial) scaling(t *testing.T) {
 	if sub != submission {
 		t.Errorf("scaling lost the source: %+v", sub)
 	}
-	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"nowhere": 1}), nomad.ErrInvalid)
-	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 3, "worker": 2}))
+	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"nowhere": 1}, nil), nomad.ErrInvalid)
+	x.must(x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 3, "worker": 2}, nil))
 	if job, err = x.Client.Job(x.ctx, "default", x.id); err != nil || *job.LookupTaskGroup("web").Count != 4 || *job.LookupTaskGroup("worker").Count != 2 {
 		t.Errorf("raised: %v", err)
 	}
@@ -146,7 +146,7 @@ func (x *trial) scaling(t *testing.T) {
 func (x *trial) zero(t *testing.T) {
 	x.register(x.parse(""), 0)
 	x.healthy(3)
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 0, "worker": 0}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 0, "worker": 0}, nil))
 	x.must(x.Client.WaitStopped(x.ctx, "default", x.id))
 	s := x.until("nothing runs", func(s nomad.JobStatus) bool { return s.Running == 0 && s.Desired == 0 })
 	if !s.Exists || s.Stopped || s.Dead != "" {
@@ -157,7 +157,7 @@ func (x *trial) zero(t *testing.T) {
 	if sc := job.LookupTaskGroup("web").Scaling; *sc.Enabled || *sc.Min != 0 {
 		t.Errorf("an autoscaler would undo it: %+v", sc)
 	}
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 2, "worker": 1}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 2, "worker": 1}, nil))
 	x.healthy(3)
 	job, err = x.Client.Job(x.ctx, "default", x.id)
 	x.must(err)
@@ -185,36 +185,67 @@ func (x *trial) stopping(t *testing.T) {
 	if s := x.until("seen as stopped", func(s nomad.JobStatus) bool { return s.Stopped }); !strings.Contains(s.Dead, "stopped") {
 		t.Errorf("status %+v", s)
 	}
-	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}), nomad.ErrInvalid)
+	x.is(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}, nil), nomad.ErrInvalid)
 }
 
-// spared: whether a job is the one to stop is asked of the job that is stopped.
-func (x *trial) spared(t *testing.T) {
-	x.register(x.parse(""), 0)
-	x.healthy(3)
-	was, err := x.Client.Job(x.ctx, "default", x.id)
-	x.must(err)
-	stop := func(spare bool) (stopped bool, err error) {
-		asked := 0
-		err = x.Client.StopUnless(x.ctx, "default", x.id, func(job *api.Job) bool {
-			if asked++; *job.JobModifyIndex != *was.JobModifyIndex {
-				t.Errorf("asked of the job at %d, it is at %d", *job.JobModifyIndex, *was.JobModifyIndex)
+// guarded: whether a job may be stopped or scaled is asked of the job that is
+// written, as it was read, and what is done to it after the question makes the
+// write fail.
+func (x *trial) guarded(t *testing.T) {
+	for _, op := range []struct {
+		name string
+		do   func(guard nomad.Guard) error
+		done func(job *api.Job) bool
+	}{
+		{"raise", func(guard nomad.Guard) error {
+			return x.Client.Raise(x.ctx, "default", x.id, map[string]int{"web": 3}, guard)
+		}, func(job *api.Job) bool { return *job.LookupTaskGroup("web").Count == 3 }},
+		{"scale", func(guard nomad.Guard) error {
+			return x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 1}, guard)
+		}, func(job *api.Job) bool { return *job.LookupTaskGroup("web").Count == 1 }},
+		{"stop", func(guard nomad.Guard) error { return x.Client.StopIf(x.ctx, "default", x.id, guard) },
+			func(job *api.Job) bool { return *job.Stop }},
+	} {
+		x.register(x.parse(""), x.index())
+		refusal := errors.New("it is not to be")
+		changed := x.parse("")
+		changed.Meta = map[string]string{"changed": op.name}
+		for _, g := range []struct {
+			name   string
+			answer func() error
+			want   error
+		}{
+			{"refused", func() error { return refusal }, refusal},
+			{"changed meanwhile", func() error { x.register(changed, x.index()); return nil }, nomad.ErrConflict},
+			{"admitted", func() error { return nil }, nil},
+		} {
+			asked, was := 0, x.index()
+			err := op.do(func(ctx context.Context, job *api.Job) error {
+				if asked++; *job.JobModifyIndex != was || op.done(job) {
+					t.Errorf("%s %s: asked of the job at %d, it is at %d", op.name, g.name, *job.JobModifyIndex, was)
+				}
+				return g.answer()
+			})
+			if asked != 1 || !errors.Is(err, g.want) {
+				t.Errorf("%s %s: asked %d times, %v", op.name, g.name, asked, err)
 			}
-			return spare
-		})
-		if asked != 1 {
-			t.Errorf("asked %d times", asked)
+			job, err := x.Client.Job(x.ctx, "default", x.id)
+			x.must(err)
+			if done := op.done(job); done != (g.want == nil) {
+				t.Errorf("%s %s: done %v", op.name, g.name, done)
+			}
 		}
-		job, reading := x.Client.Job(x.ctx, "default", x.id)
-		x.must(reading)
-		return *job.Stop, err
 	}
-	if stopped, err := stop(true); stopped || !errors.Is(err, nomad.ErrConflict) {
-		t.Errorf("spared: stopped %v, %v", stopped, err)
+}
+
+// index is the one that the job is at, 0 if there is none.
+func (x *trial) index() uint64 {
+	job, err := x.Client.Job(x.ctx, "default", x.id)
+	x.must(err)
+	if job == nil {
+		return 0
 	}
-	if stopped, err := stop(false); !stopped || err != nil {
-		t.Errorf("not spared: stopped %v, %v", stopped, err)
-	}
+	return *job.JobModifyIndex
 }
 
 func (x *trial) revive(t *testing.T) {
@@ -328,7 +359,7 @@ func (x *trial) stream(t *testing.T) {
 		}
 	}
 	expect("the registration", func(e nomad.Event) bool { return e.Type == "JobRegistered" && e.Index >= index })
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 3}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 3}, nil))
 	expect("the new count", func(e nomad.Event) bool { return e.Job != nil && *e.Job.LookupTaskGroup("web").Count == 3 })
 	x.must(x.Client.Stop(x.ctx, "default", x.id, false))
 	expect("the stop", func(e nomad.Event) bool { return e.Job != nil && e.Job.Stop != nil && *e.Job.Stop })
@@ -357,6 +388,6 @@ func (x *trial) notStopped(*testing.T) {
 	x.register(x.parse(""), 0)
 	x.healthy(3)
 	x.is(x.Client.WaitStopped(x.ctx, "default", x.id), nomad.ErrConflict)
-	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 0}))
+	x.must(x.Client.Scale(x.ctx, "default", x.id, map[string]int{"web": 0}, nil))
 	x.is(x.Client.WaitStopped(x.ctx, "default", x.id), nomad.ErrConflict)
 }

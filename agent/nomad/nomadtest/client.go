@@ -75,7 +75,7 @@ type done = struct{}
 // index that it was read at.
 func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) error {
 	if !purge {
-		return c.StopUnless(ctx, namespace, id, nil)
+		return c.StopIf(ctx, namespace, id, nil)
 	}
 	_, err := write(ctx, c, "Stop", id, func(at uint64) func() (done, error) {
 		if c.s.jobAsOf(named(namespace, id), at) == nil {
@@ -89,48 +89,53 @@ func (c *Client) Stop(ctx context.Context, namespace, id string, purge bool) err
 	return err
 }
 
-// StopUnless is nomad.Client's.
-func (c *Client) StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error {
-	_, err := write(ctx, c, "Stop", id, func(at uint64) func() (done, error) {
+// StopIf is nomad.Client's.
+func (c *Client) StopIf(ctx context.Context, namespace, id string, guard nomad.Guard) error {
+	_, err := guarded(ctx, c, "Stop", id, func(at uint64) (func() error, func() (done, error)) {
 		was := c.s.jobAsOf(named(namespace, id), at)
 		if was == nil || value(was.Stop) {
-			return nil
+			return nil, nil
 		}
-		refuse := spared != nil && spared(clone(was))
-		return func() (none done, err error) {
-			if refuse {
-				return none, refused("stop", id, nomad.ErrConflict, "it is not the job any more that was to be stopped")
-			}
+		return asking(ctx, guard, was), func() (none done, err error) {
 			return none, c.s.rewrite("stop", was, func(job *api.Job) error { job.Stop = ptr(true); return nil })
 		}
 	})
 	return err
 }
 
+// asking is what a guard is asked of a job as it was read.
+func asking(ctx context.Context, guard nomad.Guard, was *api.Job) func() error {
+	if guard == nil {
+		return nil
+	}
+	job := clone(was)
+	return func() error { return guard(ctx, job) }
+}
+
 // Scale is nomad.Client's: the job is read, and written at the index that it was
 // read at.
-func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int) error {
-	return c.scale(ctx, "Scale", namespace, id, func(*api.Job) map[string]int { return counts })
+func (c *Client) Scale(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error {
+	return c.scale(ctx, "Scale", namespace, id, guard, func(*api.Job) map[string]int { return counts })
 }
 
 // Raise is nomad.Client's.
-func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int) error {
-	return c.scale(ctx, "Raise", namespace, id, func(job *api.Job) map[string]int { return nomad.AtLeast(job, counts) })
+func (c *Client) Raise(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error {
+	return c.scale(ctx, "Raise", namespace, id, guard, func(job *api.Job) map[string]int { return nomad.AtLeast(job, counts) })
 }
 
-func (c *Client) scale(ctx context.Context, op, namespace, id string, wanted func(*api.Job) map[string]int) error {
-	_, err := write(ctx, c, op, id, func(at uint64) func() (done, error) {
+func (c *Client) scale(ctx context.Context, op, namespace, id string, guard nomad.Guard, wanted func(*api.Job) map[string]int) error {
+	_, err := guarded(ctx, c, op, id, func(at uint64) (func() error, func() (done, error)) {
 		was := c.s.jobAsOf(named(namespace, id), at)
 		if was == nil {
-			return func() (none done, err error) {
+			return nil, func() (none done, err error) {
 				return none, refused("scale", id, nomad.ErrNotFound, "there is no such job")
 			}
 		}
 		counts := wanted(was)
 		if !nomad.Differ(was, counts) {
-			return nil
+			return nil, nil
 		}
-		return func() (none done, err error) {
+		return asking(ctx, guard, was), func() (none done, err error) {
 			return none, c.s.rewrite("scale", was, func(job *api.Job) error {
 				return nomad.Resize(job, counts, c.s.jobs[named(namespace, id)].history)
 			})

@@ -24,10 +24,10 @@ type API interface {
 	Job(ctx context.Context, namespace, id string) (*api.Job, error)
 	Submission(ctx context.Context, namespace, id string) (nomad.Submission, error)
 	WatchJob(ctx context.Context, namespace, id string, see func(nomad.JobStatus) (done bool)) error
-	Scale(ctx context.Context, namespace, id string, counts map[string]int) error
-	Raise(ctx context.Context, namespace, id string, counts map[string]int) error
+	Scale(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error
+	Raise(ctx context.Context, namespace, id string, counts map[string]int, guard nomad.Guard) error
 	Stop(ctx context.Context, namespace, id string, purge bool) error
-	StopUnless(ctx context.Context, namespace, id string, spared func(*api.Job) bool) error
+	StopIf(ctx context.Context, namespace, id string, guard nomad.Guard) error
 	WaitStopped(ctx context.Context, namespace, id string) error
 	Stream(ctx context.Context, index uint64, see func(nomad.Event)) error
 	Dispatch(ctx context.Context, namespace, parent, token string, meta map[string]string) (id string, err error)
@@ -65,7 +65,7 @@ func Contract(t *testing.T, subject func(t *testing.T) Subject) {
 		{"scaling restarts nothing", (*trial).scaling},
 		{"scaled to zero and back", (*trial).zero},
 		{"stop and its repetition", (*trial).stopping},
-		{"a job that is spared is not stopped", (*trial).spared},
+		{"what a guard does not admit is neither stopped nor scaled", (*trial).guarded},
 		{"what nobody stopped is not waited for", (*trial).notStopped},
 		{"a stopped job runs again", (*trial).revive},
 		{"purged and registered anew", (*trial).purge},

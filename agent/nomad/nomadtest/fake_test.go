@@ -176,7 +176,7 @@ func TestPeopleAndCrashes(t *testing.T) {
 		}
 		whole(t, c)
 		s.SetMemory(15)
-		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}); err != nil {
+		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}, nil); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -82,10 +82,7 @@ func (s *Server) Silence() { s.change(func() { s.silenced++ }) }
 type Write struct {
 	Call
 	Before, Now *api.Job // Before is nil when there was none
-	// Stalled says that the agent was stopped before this left it, and Sent when
-	// that was.
-	Stalled bool
-	Sent    time.Time
+	Sent        time.Time
 }
 
 // Observe has f told of every job that an agent writes, in order. The server is
@@ -188,6 +185,12 @@ type answer[T any] struct {
 // when the request leaves, and sees the state as of an index; what it gives runs
 // when the request arrives, nil if there is nothing to change.
 func write[T any](ctx context.Context, c *Client, op, job string, look func(at uint64) (effect func() (T, error))) (T, error) {
+	return guarded(ctx, c, op, job, func(at uint64) (func() error, func() (T, error)) { return nil, look(at) })
+}
+
+// guarded is write of what is read before. look also gives what is asked in between,
+// without locks, nil for nothing: an error of it keeps the request from being sent.
+func guarded[T any](ctx context.Context, c *Client, op, job string, look func(at uint64) (may func() error, effect func() (T, error))) (T, error) {
 	var none T
 	call := Call{Agent: c.agent, Op: op, Job: job, Write: true}
 	fault, err := c.enter(ctx, call)
@@ -197,17 +200,22 @@ func write[T any](ctx context.Context, c *Client, op, job string, look func(at u
 		}
 		return none, err
 	}
+	c.s.mu.Lock()
+	may, effect := look(c.s.asOf(fault))
+	c.s.mu.Unlock()
+	if may != nil {
+		if err := may(); err != nil {
+			return none, err
+		}
+	}
 	var got answer[T]
 	if fault.Delay <= 0 {
-		c.s.change(func() { got = arrive(c.s, call, fault, look(c.s.asOf(fault))) })
+		c.s.change(func() { got = arrive(c.s, call, fault, effect) })
 		if err := fault.leave(ctx, op, got.err); err != nil {
 			return none, sent(err)
 		}
 		return got.value, nil
 	}
-	c.s.mu.Lock()
-	effect := look(c.s.asOf(fault))
-	c.s.mu.Unlock()
 	answers := make(chan answer[T], 1)
 	time.AfterFunc(fault.Delay, func() {
 		c.s.change(func() {
@@ -249,7 +257,7 @@ func arrive[T any](s *Server, call Call, fault Fault, effect func() (T, error)) 
 	if effect == nil {
 		return got
 	}
-	s.writing = &Write{Call: call, Stalled: fault.Stall > 0, Sent: time.Now().Add(-fault.Delay)}
+	s.writing = &Write{Call: call, Sent: time.Now().Add(-fault.Delay)}
 	defer func() { s.writing = nil }()
 	got.value, got.err = effect()
 	if fault.Twice {

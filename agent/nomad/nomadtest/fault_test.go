@@ -40,7 +40,7 @@ func TestAWriteThatArrivesLate(t *testing.T) {
 	hurt(t, func(t *testing.T, s *Server, c *Client, fault func(string, Fault)) {
 		fault("Scale", Fault{Delay: 40 * time.Second})
 		began := time.Now()
-		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}); !errors.Is(err, nomad.ErrUnavailable) || time.Since(began) != timeout {
+		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}, nil); !errors.Is(err, nomad.ErrUnavailable) || time.Since(began) != timeout {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 		counts := func() int { job, _ := s.Client("b").Job(t.Context(), "", "api"); return *job.TaskGroups[0].Count }
@@ -74,14 +74,14 @@ func TestWritesAreObservedWhenTheyArrive(t *testing.T) {
 		began := time.Now()
 		var seen []string
 		s.Observe(func(w Write) {
-			seen = append(seen, fmt.Sprint(w.Agent, w.Op, *w.Before.TaskGroups[0].Count, *w.Now.TaskGroups[0].Count, time.Since(began), w.Stalled))
+			seen = append(seen, fmt.Sprint(w.Agent, w.Op, *w.Before.TaskGroups[0].Count, *w.Now.TaskGroups[0].Count, time.Since(began)))
 		})
 		fault("Scale", Fault{Delay: 3 * time.Second, Stall: time.Second})
 		_ = s.Edit("", "api", scaleTo(1)) // by people, who are no agent
-		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}); err != nil {
+		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}, nil); err != nil {
 			t.Fatal(err)
 		}
-		if want := []string{"aScale1 3 4s true"}; !slices.Equal(seen, want) {
+		if want := []string{"aScale1 3 4s"}; !slices.Equal(seen, want) {
 			t.Errorf("seen %v, want %v", seen, want)
 		}
 	})
@@ -144,7 +144,7 @@ func TestADeposedLeaderAnswers(t *testing.T) {
 		}
 		// What it reads before it writes is as old, and so it writes nothing.
 		fault("Scale", Fault{Stale: back})
-		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}); !errors.Is(err, nomad.ErrConflict) {
+		if err := c.Scale(t.Context(), "", "api", map[string]int{"web": 3}, nil); !errors.Is(err, nomad.ErrConflict) {
 			t.Errorf("%v, want a conflict", err)
 		}
 		if err := c.Stop(t.Context(), "", "api", false); err != nil {
