@@ -133,6 +133,9 @@ func (l *loop) switchTo(ctx context.Context, to deployment.Colour, force bool, e
 		return refusal("nothing runs on %s", to)
 	case slot.Scaled:
 		return refusal("%s (%s) was scaled to zero when it was retired: teal deploy brings it back", to, slot.Version)
+	case slot.Unregistered:
+		return refusal("nothing of %s is known to have been registered on %s, because its release ended before that: there is nothing to send traffic to, not even by force; teal deploy releases what the policy says",
+			orUnknown(slot.Version), to)
 	case slot.Proof == "" && !force:
 		return refusal("%s (%s) is not proven: its gates have not passed, or it was found bad after its last cutover; -force -why … sends traffic all the same, and records who did", to, slot.Version)
 	}

@@ -99,3 +99,27 @@ func TestNothingIsForcedToWhoIsToGo(t *testing.T) {
 		w.until(time.Minute, "forced", func(r deployment.Service) bool { return r.Active == deployment.Blue })
 	})
 }
+
+// A release is given up before its job was registered: nothing of it can have the
+// traffic, not even by force, and what ran on the colour before is not taken for it.
+// Once it is registered, force is force.
+func TestNothingIsForcedToWhatWasNeverRegistered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.evicting()
+		w.obeyed(kv.Abort, "")
+		before := w.record()
+		for verb, value := range map[kv.Verb]string{kv.Rollback: `{"force":true}`, kv.Cutover: `{"arg":"blue","force":true}`} {
+			w.refused(verb, value, "nothing of 3.0.0 is known to have been registered on blue")
+		}
+		if rec := w.record(); rec.InFlight() || rec.Deployment.ID != before.Deployment.ID {
+			t.Errorf("%s", gistForPeople(rec))
+		}
+		w.serves(deployment.Green)
+		w.nomad.Intercept(nil)
+		w.sick["4.0.0"] = true
+		w.policy("4.0.0", quick)
+		w.until(5*time.Minute, "registered", func(r deployment.Service) bool { return r.InFlight() && r.Deployment.Registered })
+		w.obeyed(kv.Abort, "")
+		w.obeyed(kv.Rollback, `{"force":true}`)
+	})
+}

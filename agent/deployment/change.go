@@ -131,7 +131,7 @@ func init() {
 				return fmt.Errorf("%w: no candidate is being launched", ErrTransition)
 			}
 			slot := s.Slots[s.Deployment.To]
-			slot.Leaving = nil
+			slot.Leaving, slot.Unregistered = nil, false
 			s.put(s.Deployment.To, slot)
 			s.Deployment.Registered = true
 			return nil
@@ -185,7 +185,7 @@ func beginSwitch(s *Service, ev Event) error {
 	}
 	to := s.Active.Other()
 	slot, ok := s.Slots[to]
-	if !ok || slot.Scaled {
+	if !ok || slot.Scaled || slot.Unregistered {
 		return fmt.Errorf("%w: nothing runs on %s", ErrTransition, to)
 	}
 	c := Candidate{Version: slot.Version, Hash: slot.Hash, Job: slot.Job, Expected: slot.Expected, By: ev.By}

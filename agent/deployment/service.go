@@ -147,6 +147,9 @@ type Slot struct {
 	// Proof says why this slot may serve: the hash its gates passed for, or
 	// who forced it. Empty means unproven.
 	Proof string `json:"proof,omitempty"`
+	// Unregistered is set until Nomad has the job: nothing of the slot has ever run,
+	// as far as is known, also if its release has ended.
+	Unregistered bool `json:"unregistered,omitempty"`
 	// StopAt is when a failed or aborted candidate, kept for debugging, is
 	// stopped.
 	StopAt *time.Time `json:"stop_at,omitempty"`

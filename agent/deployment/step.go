@@ -204,8 +204,13 @@ func leave(s *Service, ev Event) {
 			d.Evict = &old
 			slot = slot.inPlaceOf(old)
 		}
+		slot.Unregistered = true
 		s.put(d.To, slot)
 		d.Slotted = true
+	case Launched:
+		slot := s.Slots[d.To]
+		slot.Unregistered = false
+		s.put(d.To, slot)
 	case Void:
 		d.Candidate = *ev.Candidate
 	case GatesPass:
