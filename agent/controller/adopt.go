@@ -10,6 +10,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/deployment"
 	"github.com/tealdeploy/teal/agent/nomad"
+	"github.com/tealdeploy/teal/agent/traffic"
 	"github.com/tealdeploy/teal/jobspec"
 )
 
@@ -54,13 +55,59 @@ func (l *loop) find(ctx context.Context, rec deployment.Service, a appraisal) (f
 			return f, err
 		}
 	}
+	astray, err := l.astray(ctx, f, a)
+	if err != nil {
+		return f, err
+	}
 	if err := l.t.term.Check(); err != nil {
 		return f, err
 	}
 	rec.Active = f.active
 	rec.Route = f.route
 	f.route, err = l.prepareRoute(ctx, rec, a.pol)
-	return f, err
+	if err != nil || !astray {
+		return f, err
+	}
+	router, err := l.routerFor(f.route.Router)
+	if err != nil {
+		return f, err
+	}
+	written, err := router.Shift(ctx, l.trafficTarget(f.route), traffic.Move{To: f.active, Deployment: "adoption", Nonce: fmt.Sprint(l.t.term.Epoch)})
+	f.route = written.Route
+	return f, finalUnlessAway(err)
+}
+
+// astray says whether the route, which is Teal's own from before, leads to a colour
+// of which nothing runs, while what is adopted has the other: a leader that was told
+// of no job made it ready for a first release, and died of it. Where Consul still
+// knows somebody on that colour who serves, it is Nomad that is mistaken.
+func (l *loop) astray(ctx context.Context, f found, a appraisal) (bool, error) {
+	if !f.active.Valid() {
+		return false, nil
+	}
+	router, err := l.routerFor(f.route.Router)
+	if err != nil {
+		return false, err
+	}
+	o, err := router.Observe(ctx, l.trafficTarget(f.route))
+	if err != nil {
+		return false, finalUnlessAway(err)
+	}
+	if _, runs := f.slots[o.Colour]; runs || o.Owner == "" || !o.Colour.Valid() {
+		return false, nil
+	}
+	instances, _, err := l.t.c.cfg.Catalog.Instances(ctx, l.svc, 0)
+	if err != nil {
+		return false, err
+	}
+	for _, i := range instances {
+		if i.Colour == o.Colour && i.Serving() {
+			return false, fmt.Errorf("%w: %s %s sends requests to %s, where %s on node %s serves, but Nomad runs no job %s that it could belong to; "+
+				"run that job again, or stop those instances to have %s taken over as it runs",
+				errServedElsewhere, f.route.Router, l.svc, o.Colour, i.ID, i.Node, jobspec.ColouredID(a.candidate.Job, o.Colour), f.slots[f.active].Job)
+		}
+	}
+	return true, nil
 }
 
 // errServedElsewhere is that of a service which serves, but from no job of the
