@@ -100,6 +100,13 @@ func (l *lane) launchWithoutNomad(ctx context.Context, w walk, version string) e
 	if err := l.killNomad(ctx); err != nil {
 		return err
 	}
+	rec, err := l.Record(ctx, l.service.Name)
+	if err != nil {
+		return err
+	}
+	if d := rec.Deployment; d == nil || d.Candidate.Version != version || d.State != deployment.Launching {
+		return fmt.Errorf("the launch was over before Nomad was away: %+v", d)
+	}
 	if err := l.Nomad.Start(ctx); err != nil {
 		return err
 	}
