@@ -25,6 +25,10 @@ type job struct {
 	moment Moment
 }
 
+// tries is how often a write is waited for that may not come in every run, as one
+// that says what the agent says of itself.
+const tries = 3
+
 // KillAnywhere finds every write of each walk and kills the agent before and
 // after it, or at most of them evenly spread, on so many services side by
 // side. A lane that did not converge is replaced by a new one.
@@ -78,6 +82,9 @@ func KillAnywhere(ctx context.Context, w *world.World, name string, most, lanes 
 					made++
 				}
 				k := l.crash(ctx, j.walk, j.point, j.moment)
+				for more := tries - 1; more > 0 && !k.Hit && k.Broken == ""; more-- {
+					k = l.crash(ctx, j.walk, j.point, j.moment)
+				}
 				mu.Lock()
 				found.Kills = append(found.Kills, k)
 				n := len(found.Kills)

@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tealdeploy/teal/agent/deployment"
@@ -23,7 +25,7 @@ const (
 type Report struct {
 	Writes            int            `json:"writes"`      // of the undisturbed walks
 	KillPoints        int            `json:"kill_points"` // at which the agent died
-	Missed            int            `json:"missed"`      // tried, and the run had no such write
+	Missed            int            `json:"missed"`      // tried, and no run had such a write
 	Converged         int            `json:"converged"`
 	FailedRequests    int            `json:"failed_requests"` // in all parts
 	FrozenLeaders     int            `json:"frozen_leaders"`
@@ -47,10 +49,19 @@ type Report struct {
 
 // Wanted is how much a whole run was to do: one that did less has shown less.
 type Wanted struct {
-	FrozenLeaders int `json:"frozen_leaders"`
-	Failovers     int `json:"failovers"` // of each kind
-	Handovers     int `json:"handovers"`
-	LeaderKills   int `json:"consul_leader_kills"`
+	FrozenLeaders int      `json:"frozen_leaders"`
+	Failovers     int      `json:"failovers"` // of each kind
+	Handovers     int      `json:"handovers"`
+	LeaderKills   int      `json:"consul_leader_kills"`
+	PairMinutes   float64  `json:"pair_minutes"`
+	Away          []string `json:"away"` // how each of them begins
+}
+
+// Absences is how the names of all that may be away begin.
+var Absences = []string{
+	"leader cut off", "disk full for the audit file, release", "disk full for the audit file, rollback",
+	"clock set at every state, release", "clock set at every state, rollback", "clock set back and the agent killed",
+	"Nomad away during launch", "Nomad away during watch", "Nomad away during rollback",
 }
 
 // PairFigures are two agents that make one release after another.
@@ -164,7 +175,7 @@ func (r Report) Print(out io.Writer, j Jobs) {
 	row := func(what string, value any, goal string) { fmt.Fprintf(out, "%-46s %10v  %s\n", what, value, goal) }
 	fmt.Fprintln(out)
 	row("writes of a release and a rollback", r.Writes, "")
-	row("agent killed before or after one of them", r.KillPoints, fmt.Sprintf("%d more were not met in their run", r.Missed))
+	row("agent killed before or after one of them", r.KillPoints, fmt.Sprintf("%d more were not met in their runs", r.Missed))
 	row("came to the same end", r.Converged, "all")
 	row("leaders frozen with a write in their hands", r.FrozenLeaders, "")
 	row("writes by leaders that woke up too late", r.StaleWrites, "none")
@@ -246,12 +257,17 @@ func (r Report) Verdict(j Jobs, strict bool) error {
 	wrong(r.Pair.Overlaps > 0, "two agents: %d workers were at work while one of the other colour was", r.Pair.Overlaps)
 	wrong(r.Pair.TokenRegressions > 0, "two agents: %d lines under a token lower than an earlier one", r.Pair.TokenRegressions)
 	wrong(whole && r.Pair.Releases == 0, "two agents made no release")
-	// A write may not come again in the run it was waited for, and a freeze come too late for it.
-	wrong(whole && r.Missed > r.KillPoints/4, "%d writes were not met in their run, and %d were", r.Missed, r.KillPoints)
+	wrong(whole && r.Pair.Minutes < r.Wanted.PairMinutes, "two agents made releases for %.1f minutes, %.1f were wanted", r.Pair.Minutes, r.Wanted.PairMinutes)
+	wrong(whole && r.Pair.harmed() == 0, "neither of two agents was harmed")
+	// A write may not come again in the runs it was waited for, and a freeze come too late for it.
+	wrong(whole && r.Missed > max(1, r.KillPoints/20), "%d writes were not met in their runs, and %d were", r.Missed, r.KillPoints)
 	wrong(whole && r.FrozenLeaders < (r.Wanted.FrozenLeaders+1)/2, "%d of %d leaders were frozen with a write in their hands", r.FrozenLeaders, r.Wanted.FrozenLeaders)
 	wrong(whole && (r.Failover.Samples < r.Wanted.Failovers || r.Handover.Samples < r.Wanted.Failovers),
 		"%d and %d changes of leader were timed, %d of each were wanted", r.Failover.Samples, r.Handover.Samples, r.Wanted.Failovers)
-	wrong(whole && len(r.Away) == 0, "nothing was away")
+	for _, what := range r.Wanted.Away {
+		done := slices.ContainsFunc(r.Away, func(a Away) bool { return strings.HasPrefix(a.What, what) })
+		wrong(whole && !done, "not done: %s", what)
+	}
 	wrong(whole && (j.Handovers == 0 || j.Handovers < r.Wanted.Handovers), "jobs were handed over %d times, %d were wanted", j.Handovers, r.Wanted.Handovers)
 	wrong(whole && r.ConsulLeaderKills < r.Wanted.LeaderKills, "%d of Consul's leaders were killed, %d were to be", r.ConsulLeaderKills, r.Wanted.LeaderKills)
 	wrong(j.Overlaps > 0, "%d workers were at work while one of the other colour was", j.Overlaps)

@@ -21,8 +21,8 @@ func good() (r Report, h Handovers) {
 	r.AddFrozen([]Late{{Write: "a", Hit: true}})
 	r.AddAway([]Away{{What: "Nomad away"}})
 	r.AddFenced([]Fenced{{Fence: true}, {Late: 1}})
-	r.AddPair(Pair{Releases: map[deployment.Outcome]int{deployment.Succeeded: 2}})
-	r.Wanted = Wanted{FrozenLeaders: 2, Failovers: 1, Handovers: 2, LeaderKills: 1}
+	r.AddPair(Pair{Took: time.Minute, Releases: map[deployment.Outcome]int{deployment.Succeeded: 2}, Harms: map[string]int{"killed": 1}})
+	r.Wanted = Wanted{FrozenLeaders: 2, Failovers: 1, Handovers: 2, LeaderKills: 1, PairMinutes: 1, Away: []string{"Nomad"}}
 	return r, Handovers{Ledger: Ledger{Handovers: 2, Ticks: 9, MaxGap: time.Minute}, Calm: time.Second, LeaderKills: 1}
 }
 
@@ -65,10 +65,13 @@ func TestTheVerdictMissesNothing(t *testing.T) {
 		{func(_ *Report, h *Handovers) { h.Harmed = 3 }, "3 requests failed"},
 		{func(_ *Report, h *Handovers) { h.Handovers = 1 }, "handed over 1 times, 2 were wanted"},
 		{func(_ *Report, h *Handovers) { h.LeaderKills = 0 }, "0 of Consul's leaders were killed"},
-		{func(r *Report, _ *Handovers) { r.Missed = 4 }, "4 writes were not met"},
+		{func(r *Report, _ *Handovers) { r.Missed = 2 }, "2 writes were not met"},
 		{func(r *Report, _ *Handovers) { r.FrozenLeaders = 0 }, "0 of 2 leaders were frozen"},
 		{func(r *Report, _ *Handovers) { r.AddFailover(Failover{}) }, "0 and 0 changes of leader"},
-		{func(r *Report, _ *Handovers) { r.Away = nil }, "nothing was away"},
+		{func(r *Report, _ *Handovers) { r.Away = nil }, "not done: Nomad"},
+		{func(r *Report, _ *Handovers) { r.Away[0].What = "clock set" }, "not done: Nomad"},
+		{func(r *Report, _ *Handovers) { r.Pair.Minutes = .9 }, "for 0.9 minutes, 1.0 were wanted"},
+		{func(r *Report, _ *Handovers) { r.Pair.Harms = nil }, "neither of two agents was harmed"},
 	} {
 		r, h := good()
 		x.breaks(&r, &h)

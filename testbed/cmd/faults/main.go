@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"regexp"
@@ -86,7 +87,10 @@ func run(ctx context.Context, x extent, log io.Writer) (err error) {
 		Consul: calm.Consul[0].Binary.Version, Nomad: calm.Nomad.Binary.Version,
 		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version()),
 		Partial: x.only, Errors: []string{},
-		Wanted: faults.Wanted{FrozenLeaders: x.frozen + x.frozen/2, Failovers: x.failovers, Handovers: x.handovers, LeaderKills: x.leaderKills},
+		Wanted: faults.Wanted{
+			FrozenLeaders: x.frozen + x.frozen/2, Failovers: x.failovers, Handovers: x.handovers, LeaderKills: x.leaderKills,
+			PairMinutes: math.Floor(x.pair.Minutes()*10) / 10, Away: faults.Absences,
+		},
 	}
 	var jobs faults.Jobs
 	var mu sync.Mutex
