@@ -37,6 +37,39 @@ func (y *score) of(late func(string) time.Duration) *score {
 
 func (y *score) slack(agent string) time.Duration { return y.late(agent) }
 
+// suffered are what may become of a request, or of its answer.
+var suffered = []string{
+	"Consul: error after success", "Consul: lost before it arrived", "Consul: write delayed", "Consul: write carried out twice",
+	"Consul: write arrives after its sender gave up", "Consul: never answered",
+	"Consul: blocking query returned early", "Consul: stale answer to a blocking query",
+	"Nomad: error after success", "Nomad: lost before it arrived", "Nomad: write delayed", "Nomad: write carried out twice",
+	"Nomad: write arrives after its sender gave up", "Nomad: never answered", "Nomad: answer delayed",
+	"Nomad: answered by a deposed leader", "Nomad: a job, its allocations and its deployment answered at different moments",
+	"Nomad: watch fell silent",
+}
+
+// spared are the kinds of faults that no schedule had; at which writes an agent
+// crashed is chance.
+func (y *score) spared() []string {
+	kinds := slices.Clone(suffered)
+	for _, h := range anything {
+		kinds = append(kinds, h.name)
+	}
+	return slices.DeleteFunc(kinds, func(kind string) bool { return y.faults[kind] > 0 })
+}
+
+// unlisted are faults that happened and are in no list: these are then not complete.
+func (y *score) unlisted() []string {
+	var out []string
+	for kind := range y.faults {
+		known := slices.Contains(suffered, kind) || slices.ContainsFunc(anything, func(h happening) bool { return h.name == kind })
+		if !known && !strings.HasPrefix(kind, "crashed ") {
+			out = append(out, kind)
+		}
+	}
+	return out
+}
+
 func (y *score) fault(kind string) {
 	y.mu.Lock()
 	defer y.mu.Unlock()

@@ -81,8 +81,15 @@ func TestSimulate(t *testing.T) {
 	}
 	r := s.report(time.Since(began), *simulateFrom+*simulateSeeds)
 	t.Log(r)
-	// So many reach every edge, in any order of goroutines.
-	if missing := s.tally.missing(); *simulateSeeds >= 3000 && len(missing) > 0 {
+	if kinds := s.tally.unlisted(); len(kinds) > 0 {
+		t.Errorf("kinds of faults that no list has: %s", strings.Join(kinds, ", "))
+	}
+	// So many have every kind of fault, and still more take every edge, in any order
+	// of goroutines.
+	if kinds := s.tally.spared(); *simulateSeeds >= 1000 && len(kinds) > 0 {
+		t.Errorf("kinds of faults that no schedule had: %s", strings.Join(kinds, ", "))
+	}
+	if missing := s.tally.missing(); *simulateSeeds >= 20_000 && len(missing) > 0 {
 		t.Errorf("edges of the step table that no schedule took: %s", strings.Join(missing, ", "))
 	}
 }
