@@ -261,7 +261,7 @@ func TestEveryRuleOfTheAgentIsNamed(t *testing.T) {
 // Each rule of those who command is missed by name, and before anything is
 // done: what waits for approval goes on waiting, and no command is left lying.
 func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
-	s := openAlone(t, "folk", cluster.Options{ACL: true})
+	s := openAlone(t, "folk", cluster.Options{ACL: true, TLS: true})
 	audited := s.audited()
 	a := s.agent("a")
 	v := world.Service{Name: "folk", Version: "1.0.0"}
@@ -330,7 +330,7 @@ func TestEveryRuleOfPeopleIsNamed(t *testing.T) {
 // Each rule of a worker is missed by name, and nothing is processed without it;
 // once it is given the same worker begins.
 func TestEveryRuleOfAWorkerIsNamed(t *testing.T) {
-	s := openAlone(t, "toil", cluster.Options{ACL: true, WithoutNomad: true})
+	s := openAlone(t, "toil", cluster.Options{ACL: true, TLS: true, WithoutNomad: true})
 	policy := strings.ReplaceAll(s.documented("Worker", "toil"), "/reports/", "/toil/")
 	token := s.token("worker", policy)
 	s.must(s.Put(s.soon(), s.Keys.JobProcessor("toil"), "blue"))

@@ -24,6 +24,7 @@ import (
 // and shown, while all goes well, while it does not, and in a crash.
 func TestSecretsStayWhereTheyAre(t *testing.T) {
 	s := openAlone(t, "hush", cluster.Options{ACL: true, NomadACL: true})
+	audited := s.audited()
 	plant := func(what string) string {
 		var b [8]byte
 		_, _ = rand.Read(b[:]) // documented never to fail
@@ -115,6 +116,7 @@ func TestSecretsStayWhereTheyAre(t *testing.T) {
 	surface(a)
 	for _, args := range [][]string{
 		{"status"}, {"status", "hush"}, {"status", "-json", "hush"}, {"history", "hush"}, {"history", "-json", "hush"},
+		{"report", "hush"}, {"report", "-format", "markdown", "hush"}, {"report", "-format", "json", "hush"},
 		{"validate", s.Policies}, {"plan", "hush"}, {"deploy", "-detach", "hush"},
 	} {
 		run(nil, args...)
@@ -169,8 +171,14 @@ func TestSecretsStayWhereTheyAre(t *testing.T) {
 	surface(b)
 	surface(c)
 
-	// What is left behind: a crash with all stacks, the logs, the keys, the
-	// entries and the jobs.
+	// What is left behind: the audit file, a crash with all stacks, the logs, the
+	// keys, the entries and the jobs.
+	if all := s.lines(audited); len(all) < 20 {
+		t.Errorf("only %d lines in the audit file", len(all))
+	}
+	text, err := os.ReadFile(audited)
+	s.must(err)
+	clean("the audit file", string(text))
 	s.must(a.Signal(syscall.SIGQUIT))
 	if code, err := a.Wait(s.soon()); err != nil || code == 0 {
 		t.Fatalf("SIGQUIT: code %d, %v", code, err)
@@ -204,7 +212,7 @@ func TestSecretsStayWhereTheyAre(t *testing.T) {
 	}
 	services, err := s.ConsulClient().Agent().Services()
 	s.must(err)
-	text, err := json.Marshal(services)
+	text, err = json.Marshal(services)
 	s.must(err)
 	clean("the services", string(text))
 	t.Logf("%d texts searched for %d secrets", searched, len(secrets))
