@@ -11,6 +11,7 @@ import (
 
 	"github.com/tealdeploy/teal/agent/hclbody"
 	"github.com/tealdeploy/teal/agent/plainfile"
+	"github.com/tealdeploy/teal/agent/redact"
 )
 
 // secret is a value that must not be seen: given as it is, for which the config
@@ -74,10 +75,10 @@ var anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://\S*`)
 // that is long enough to be told from a word, in whatever form it was put
 // together anew. Of a URL everything is secret, but for a host that stands alone.
 func shown(text string, secrets ...string) string {
-	text = anyURL.ReplaceAllString(text, hidden)
+	text = redact.Line(anyURL.ReplaceAllString(text, hidden))
 	var parts []string
 	for _, s := range secrets {
-		parts = append(parts, s)
+		parts = append(parts, redact.Line(s)) // as it would stand on that line
 		for _, form := range []string{s, unescaped(s)} {
 			parts = append(parts, strings.FieldsFunc(form, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })...)
 		}
@@ -89,13 +90,7 @@ func shown(text string, secrets ...string) string {
 			text = regexp.MustCompile("(?i)"+regexp.QuoteMeta(p)).ReplaceAllString(text, hidden)
 		}
 	}
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	return cut(strings.Join(strings.Fields(text), " "), maxSaid)
+	return cut(text, maxSaid)
 }
 
 // harmless are parts of URLs that everybody knows and that say what went wrong.

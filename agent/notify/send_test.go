@@ -398,7 +398,7 @@ func TestShown(t *testing.T) {
 		"q/uery":                                                        "q/[hidden]",
 		"see ftp://anything":                                            "see [hidden]",
 		"dial tcp: lookup slack: no such host":                          "dial tcp: lookup slack: no such host",
-		"a\x1b[31m\nb":                                                  "a [31m b",
+		"a\x1b[31m\nb":                                                  "a.[31m b",
 	} {
 		if got := shown(said, target); got != want {
 			t.Errorf("%q is shown as %q, want %q", said, got, want)
