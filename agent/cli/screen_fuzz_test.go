@@ -31,7 +31,9 @@ func FuzzScreen(f *testing.F) {
 		screen := newTerminal(io.Discard, io.Discard)
 		screen.now, screen.zone = func() time.Time { return time.Unix(1e9, 0) }, time.UTC
 		var a kv.AgentInfo
+		var audit kv.AuditHead
 		_ = json.Unmarshal(info, &a) // what cannot be read is as good as any
+		_ = json.Unmarshal(info, &audit)
 		line := api.Service{Name: name, State: api.Unreadable}
 		rec, err := deployment.Decode(name, record)
 		if err != nil {
@@ -41,7 +43,9 @@ func FuzzScreen(f *testing.F) {
 		}
 		c, _ := kv.ParseCommand(command)
 		var shown []string
-		shown = append(shown, screen.overview(api.NewStatus(safe(a.Name), []kv.AgentInfo{a}, []api.Service{line}))...)
+		status := api.NewStatus(safe(a.Name), []kv.AgentInfo{a}, []api.Service{line})
+		status.Audit = []kv.AuditHead{audit}
+		shown = append(shown, screen.overview(status)...)
 		if err == nil && safe(name) == name { // the operator's own argument
 			shown = append(shown, screen.portrait(detail{Record: rec, Pending: []pending{{Verb: "deploy", By: safe(c.By)}}})...)
 		}
