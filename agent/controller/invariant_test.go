@@ -351,6 +351,41 @@ func (x *witness) kept(c consultest.Change) {
 	}
 }
 
+// leads says where a plain request is sent, as a proxy reads the routes: the first
+// that matches has it. None is nobody's colour, or no route's. It shares nothing with
+// the code that writes them.
+func leads(e consulapi.ConfigEntry, path string) deployment.Colour {
+	router, ok := e.(*consulapi.ServiceRouterConfigEntry)
+	if !ok {
+		return deployment.None
+	}
+	for _, r := range router.Routes {
+		if m := r.Match; m != nil && m.HTTP != nil {
+			http := m.HTTP
+			asks := len(http.Header) > 0 || len(http.QueryParam) > 0 || len(http.Methods) > 0 || http.PathRegex != ""
+			if asks || http.PathExact != "" && http.PathExact != path || !strings.HasPrefix(path, http.PathPrefix) {
+				continue
+			}
+		}
+		if r.Destination == nil {
+			return deployment.None
+		}
+		colour, _ := deployment.ParseColour(r.Destination.ServiceSubset)
+		return colour
+	}
+	return deployment.None
+}
+
+// along: when an agent moves traffic, what people route goes there with it.
+func (x *witness) along(c consultest.Change) {
+	to := leads(c.Entry, "/")
+	for _, path := range x.theirs {
+		if got := leads(c.Entry, path); isAgent(c.Agent) && to.Valid() && got != to {
+			x.breaks("%s moved traffic to %s, and that of people's route %s to %s", c.Agent, to, path, got)
+		}
+	}
+}
+
 // route (1, 2, 6, 7): traffic goes only where a record written before said that
 // it would, only to what has a proof or was forced, only to what answers, and
 // never by a leader older than the entry.
@@ -369,13 +404,14 @@ func (x *witness) route(c consultest.Change) {
 		}
 		x.epoch = max(x.epoch, o.Epoch)
 	}
-	to := o.Colour
+	to := leads(c.Entry, "/")
 	if to == x.routed {
 		return
 	}
 	x.note("route to %s by %s", to, c.Agent)
 	first := x.routed == deployment.None
 	x.routed = to
+	x.along(c)
 	if first || !to.Valid() {
 		return // prepared around what serves, or pointed at the empty colour; or given back
 	}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,8 +72,6 @@ type world struct {
 	receivers []notify.Receiver
 	// set are the policies of every agent, in place of files in dir.
 	set *policy.Set
-	// inspected is the router as it was last asked for.
-	inspected atomic.Pointer[traffic.Observed]
 	// quiet agents keep no log, and count nothing.
 	quiet bool
 }
@@ -366,7 +363,7 @@ func (w *world) state(version string, state deployment.State) deployment.Service
 	})
 }
 
-// serves checks where requests go, by what Consul compiles for the proxies.
+// serves checks where requests go, by the routes that Consul has.
 func (w *world) serves(c deployment.Colour) {
 	w.Helper()
 	if got := w.routed(); got != c {
@@ -384,12 +381,7 @@ func (w *world) routed() deployment.Colour {
 	if err != nil || e == nil {
 		return deployment.None
 	}
-	if last := w.inspected.Load(); last != nil && last.Index == e.GetModifyIndex() {
-		return last.Colour
-	}
-	o := traffic.Inspect(e)
-	w.inspected.Store(&o)
-	return o.Colour
+	return leads(e, "/")
 }
 
 // jobs checks who may process background jobs.

@@ -56,6 +56,10 @@ var mutations = []struct {
 		"	router.Routes = unframe(&router, readMark(e.GetMeta()).colour).shift(c).build()\n",
 		"	f := unframe(&router, readMark(e.GetMeta()).colour)\n	f.routes = nil\n	router.Routes = f.shift(c).build()\n"}}}},
 
+	{"people's routes go along", 0, 200, "moved traffic to .*, and that of people's route", Patch{"agent/traffic/frame.go", []Edit{{
+		"		moved.routes[i] = f.unfill(f.unfill(r, to), to.Other())\n",
+		"		moved.routes[i] = f.fill(r)\n"}}}},
+
 	{"join before campaign", 49, 200, "before the work of the one before had returned", Patch{"agent/leader/office.go", []Edit{{
 		"	err := work(term, Term{\n",
 		"	var err error\n	gone := make(chan error, 1)\n	go func() { gone <- work(term, Term{\n"}, {
