@@ -76,9 +76,10 @@ faults: build/tools/faults ## Kill, freeze and cut off agents, servers and worke
 
 .PHONY: simulate
 simulate: build/tools/simulate ## Play SEEDS schedules of faults from FROM on, or SEED=n alone and tell its history
+	@rm -f build/simulate.txt
 	@cd agent/controller && GOMAXPROCS=1 GODEBUG=asyncpreemptoff=1,adaptivestackstart=1 GOGC=off $(CURDIR)/build/tools/simulate \
 		-test.run '^TestSimulate$$' -test.v -test.timeout 0 $(if $(SEED),\
-		-simulate.from $(SEED) -simulate.seeds 1 -simulate.tell $(CURDIR)/build/simulate.txt && cat $(CURDIR)/build/simulate.txt,\
+		-simulate.from $(SEED) -simulate.seeds 1 -simulate.tell $(CURDIR)/build/simulate.txt; broke=$$?; cat $(CURDIR)/build/simulate.txt; exit $$broke,\
 		-simulate.from $(FROM) -simulate.seeds $(SEEDS) -simulate.o $(CURDIR)/build/simulate.json)
 
 .PHONY: servers
