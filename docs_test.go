@@ -110,6 +110,36 @@ func TestDocumentsNameWhatIsThere(t *testing.T) {
 	}
 }
 
+// Every fuzz target is in docs/reliability.md, and has a corpus that is committed.
+func TestFuzzTargetsAreDocumented(t *testing.T) {
+	guide, err := os.ReadFile("docs/reliability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, targets := regexp.MustCompile(`(?m)^func (Fuzz[A-Za-z0-9_]+)\(`), 0
+	err = filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range target.FindAllSubmatch(text, -1) {
+			name := string(m[1])
+			targets++
+			if !strings.Contains(string(guide), "`"+name+"`") {
+				t.Errorf("docs/reliability.md does not name %s of %s", name, path)
+			}
+			corpus, err := os.ReadDir(filepath.Join(filepath.Dir(path), "testdata", "fuzz", name))
+			if err != nil || len(corpus) == 0 {
+				t.Errorf("%s of %s has no corpus: %v", name, path, err)
+			}
+		}
+		return err
+	})
+	if err != nil || targets < 40 {
+		t.Errorf("%d targets: %v", targets, err)
+	}
+}
+
 // Every metric is in docs/operations.md, and nothing else is.
 func TestMetricsAreDocumented(t *testing.T) {
 	source, err := os.ReadFile("agent/api/metrics.go")

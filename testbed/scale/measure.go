@@ -136,9 +136,9 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 		return err
 	}
 	consul, nomad, began := b.consul.count(), b.nomad.count(), time.Now()
-	// A connection is kept for a while after a request: the number of them is
-	// what it mostly is.
-	var toConsul, toNomad []int
+	// A connection is kept for a while after a request, and one that is held ends now
+	// and then and is asked anew: the number of them is what it mostly is.
+	var toConsul, toNomad, atConsul, atNomad []int
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for time.Since(began) < idle {
@@ -159,6 +159,7 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 			}
 			*open = append(*open, n)
 		}
+		atConsul, atNomad = append(atConsul, b.consul.holds()), append(atNomad, b.nomad.holds())
 	}
 	took := time.Since(began)
 	after, err := p.cpu()
@@ -169,7 +170,7 @@ func (b *Bench) idle(ctx context.Context, a *world.Agent, size *Size) error {
 	size.CPU = round(100 * float64(after-before) / float64(took))
 	size.ConsulRequests = round(float64(b.consul.count()-consul) / took.Seconds())
 	size.NomadRequests = round(float64(b.nomad.count()-nomad) / took.Seconds())
-	size.ConsulHeld, size.NomadHeld = b.consul.holds(), b.nomad.holds()
+	size.ConsulHeld, size.NomadHeld = median(atConsul), median(atNomad)
 	size.ConsulConnections, size.NomadConnections = median(toConsul), median(toNomad)
 	size.Memory, size.MemoryPeak, err = p.memory()
 	size.Memory, size.MemoryPeak = round(size.Memory), round(size.MemoryPeak)
