@@ -63,6 +63,9 @@ func (p Past) Sound() bool {
 		sums = append(sums, c.Requests, c.Errors, c.Requests-c.Errors)
 	}
 	sums = append(sums, p.Requests-p.Errors)
+	if p.Seconds > 0 {
+		sums = append(sums, p.Requests/p.Seconds)
+	}
 	if slices.ContainsFunc(sums, func(n float64) bool { return n < 0 || n > maxCounter }) {
 		return false
 	}
