@@ -118,7 +118,7 @@ func verdictOf(verdict, reason, text string) (Verdict, string) {
 			}
 		}
 	}
-	return Unknown, fmt.Sprintf("%q; expected one of %s, or one of %s", printable(text), strings.Join(yes, ", "), strings.Join(no, ", "))
+	return Unknown, fmt.Sprintf("%s; expected one of %s, or one of %s", redact.Cut(fmt.Sprintf("%q", printable(text)), maxForeign), strings.Join(yes, ", "), strings.Join(no, ", "))
 }
 
 // maxForeign bounds what is taken over of somebody else's text, in characters.

@@ -73,7 +73,7 @@ func relearned(t *testing.T, named []rollback.Named, w *rollback.Watch) *rollbac
 func FuzzWord(f *testing.F) {
 	for _, seed := range []string{"yes", " NO: orders have halved\n", "rollback", "bad\tx", "nothing", "no.", "", "{", `{"verdict":"no","reason":"a\u001b[2J\u202eb"}`,
 		`{"verdict":"fine"} `, `{"verdict":"no"}{}`, `{"VERDICT":"no","verdict":"yes"}`, `{"verdict":null}`, `{"verdict":["no"]}`, "no: \x1b]0;x\x07", "no:\u202eabc\u2028d\xff",
-		"no " + strings.Repeat("é", 400), "\ufeffno"} {
+		"no " + strings.Repeat("é", 400), "\ufeffno", strings.Repeat(`"`, 900)} {
 		f.Add(seed)
 	}
 	words := map[string]rollback.Verdict{"yes": fine, "ok": fine, "good": fine, "fine": fine, "pass": fine, "no": bad, "bad": bad, "fail": bad, "rollback": bad}
