@@ -377,10 +377,12 @@ func leads(e consulapi.ConfigEntry, path string) deployment.Colour {
 }
 
 // along: when an agent moves traffic, what people route goes there with it.
-func (x *witness) along(c consultest.Change) {
-	to := leads(c.Entry, "/")
+func (x *witness) along(c consultest.Change, to deployment.Colour) {
+	if !isAgent(c.Agent) || !to.Valid() {
+		return
+	}
 	for _, path := range x.theirs {
-		if got := leads(c.Entry, path); isAgent(c.Agent) && to.Valid() && got != to {
+		if got := leads(c.Entry, path); got != to {
 			x.breaks("%s moved traffic to %s, and that of people's route %s to %s", c.Agent, to, path, got)
 		}
 	}
@@ -411,7 +413,7 @@ func (x *witness) route(c consultest.Change) {
 	x.note("route to %s by %s", to, c.Agent)
 	first := x.routed == deployment.None
 	x.routed = to
-	x.along(c)
+	x.along(c, to)
 	if first || !to.Valid() {
 		return // prepared around what serves, or pointed at the empty colour; or given back
 	}
