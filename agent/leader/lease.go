@@ -43,11 +43,12 @@ func (l *lease) check() error {
 	return nil
 }
 
-// extend counts from a renewal that succeeded.
+// extend counts from a renewal that succeeded. A lease that has run out does not
+// come back: what was refused in between is not done again in the same term.
 func (l *lease) extend(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if until := sent.Add(l.valid); until.After(l.until) {
+	if until := sent.Add(l.valid); until.After(l.until) && time.Until(l.until) > 0 {
 		l.until = until
 	}
 }

@@ -59,6 +59,33 @@ func TestPartitionBeyondTheLease(t *testing.T) {
 	}
 }
 
+// A write that was refused because the lease had run out is not tried again in the
+// same term. So the term is over, also when a renewal that arrives late is
+// answered before anybody has ended it: a release would stand still in a term that
+// goes on.
+func TestALeaseThatHasRunOutDoesNotComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLease("s", time.Now(), ttl)
+		time.Sleep(holds - time.Second)
+		l.extend(time.Now())
+		time.Sleep(holds - time.Nanosecond)
+		if err := l.check(); err != nil {
+			t.Errorf("a lease that was extended: %v", err)
+		}
+		time.Sleep(time.Nanosecond)
+		if err := l.check(); !errors.Is(err, consul.ErrDeposed) {
+			t.Errorf("a lease that has run out: %v", err)
+		}
+		l.extend(time.Now())
+		if err := l.check(); !errors.Is(err, consul.ErrDeposed) {
+			t.Errorf("it came back: %v", err)
+		}
+		if err := l.expire(t.Context()); !errors.Is(err, consul.ErrDeposed) {
+			t.Errorf("its term goes on: %v", err)
+		}
+	})
+}
+
 func TestPartitionHealsAfterTheLeaseBeforeTheTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -42,6 +42,7 @@ func KillAnywhere(ctx context.Context, w *world.World, name string, most, lanes 
 	for _, walk := range walks {
 		points, err := scout.undisturbed(ctx, walk)
 		if err != nil {
+			scout.Site.Logs(log, 60)
 			return found, fmt.Errorf("%s, undisturbed: %w", walk.name, err)
 		}
 		fmt.Fprintf(log, "%s: %d writes\n", walk.name, len(points))

@@ -48,6 +48,9 @@ func newLaneOver(ctx context.Context, listen func() (net.Listener, error), w *wo
 	l := &lane{service: v, log: log}
 	defer func() {
 		if err != nil {
+			if l.Site != nil {
+				l.Site.Logs(log, 60)
+			}
 			err = errors.Join(fmt.Errorf("%s: %w", name, err), l.close())
 		}
 	}()
