@@ -64,6 +64,16 @@ func sent(err error) error {
 	return err
 }
 
+// carriedOut marks an error of what was asked after a write that Nomad has carried
+// out: what that is for comes about, whatever became of the asking.
+func carriedOut(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Sent = true
+	}
+	return err
+}
+
 func (e *Error) Error() string {
 	msg := e.Op + ": " + e.Kind.Error()
 	if e.Kind == ErrForbidden && e.Need != "" {

@@ -3,6 +3,7 @@ package nomad
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/hashicorp/nomad/api"
@@ -81,7 +82,7 @@ func (c *Client) StopIf(ctx context.Context, namespace, id string, guard Guard) 
 		return err
 	}
 	if value(job.Stop) {
-		return op.failed(ctx, c.stopGroups(ctx, namespace, id, ""))
+		return carriedOut(op.failed(ctx, c.stopGroups(ctx, namespace, id, "")))
 	}
 	sub, err := c.Submission(ctx, namespace, id)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -96,7 +97,7 @@ func (c *Client) StopIf(ctx context.Context, namespace, id string, guard Guard) 
 	if err != nil {
 		return err
 	}
-	return op.failed(ctx, c.stopGroups(ctx, namespace, id, r.EvalID))
+	return carriedOut(op.failed(ctx, c.stopGroups(ctx, namespace, id, r.EvalID)))
 }
 
 // stopGroups has a stopped job evaluated until Nomad has told all its
@@ -129,13 +130,20 @@ func (c *Client) stopGroups(ctx context.Context, namespace, id, eval string) err
 	}
 }
 
-// evaluated waits for the end of an evaluation.
+// evaluated waits for the end of an evaluation, though not for ever: a scheduler
+// may be stuck, or the end of a held query lost, and whoever waits is to hear of it.
 func (c *Client) evaluated(ctx context.Context, namespace, id string) error {
+	ctx, done := context.WithTimeoutCause(ctx, requestTimeout,
+		fmt.Errorf("its evaluation %s is not dealt with after %s; nomad eval status %s says more", id, requestTimeout, id))
+	defer done()
 	var index uint64
 	for {
 		q, cancel := c.blocking(ctx, namespace, index)
 		e, meta, err := c.api.Evaluations().Info(id, q)
 		cancel()
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			return err
 		}

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/nomad/api"
 )
@@ -93,4 +96,88 @@ func TestALateStopStopsNothing(t *testing.T) {
 	if err := nomad.Stop(t.Context(), "shop", "api-green", false); !errors.Is(err, ErrConflict) {
 		t.Errorf("a stop of what has changed: %v", err)
 	}
+}
+
+// What is registered as stopped stops, whatever becomes of the question how far
+// Nomad is with it: nobody may take the colour for one that was not asked to.
+func TestAStopThatIsRegisteredIsUnderWay(t *testing.T) {
+	job := testJob()
+	job.Stop = ptr(false)
+	spoil := map[string]func(http.ResponseWriter){
+		"its evaluation cannot be read": func(w http.ResponseWriter) {
+			http.Error(w, "No cluster leader", http.StatusInternalServerError)
+		},
+		"the connection breaks": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"nobody may read it":    func(w http.ResponseWriter) { http.Error(w, "Permission denied", http.StatusForbidden) },
+	}
+	for name, spoiled := range spoil {
+		for _, before := range []bool{false, true} { // stopped by an earlier try
+			job.Stop = &before
+			nomad := answering(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.Method == http.MethodPut && r.URL.Path == "/v1/jobs":
+					_ = json.NewEncoder(w).Encode(map[string]any{"EvalID": "e", "JobModifyIndex": 5})
+				case strings.HasSuffix(r.URL.Path, "/submission"):
+					http.Error(w, "not found", http.StatusNotFound)
+				case strings.HasPrefix(r.URL.Path, "/v1/evaluation/"), strings.HasSuffix(r.URL.Path, "/allocations"):
+					spoiled(w)
+				default:
+					_ = json.NewEncoder(w).Encode(job)
+				}
+			})
+			if err := nomad.Stop(t.Context(), "shop", "api-green", false); err == nil || !MayArrive(err) {
+				t.Errorf("%s, stopped before %t: %v", name, before, err)
+			}
+		}
+	}
+}
+
+// An evaluation that no scheduler deals with, or whose end nobody tells, is not
+// waited for without a word.
+func TestAStopThatIsNotEvaluatedIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		job := testJob()
+		job.Stop = ptr(false)
+		nomad, err := NewOver(&api.Config{Address: "http://127.0.0.1"}, func(http.RoundTripper) http.RoundTripper {
+			return answers(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("X-Nomad-Index", "5")
+				switch {
+				case r.Method == http.MethodPut:
+					_ = json.NewEncoder(w).Encode(map[string]any{"EvalID": "e-1", "JobModifyIndex": 5})
+				case strings.HasSuffix(r.URL.Path, "/submission"):
+					http.Error(w, "not found", http.StatusNotFound)
+				case strings.HasPrefix(r.URL.Path, "/v1/evaluation/"):
+					if r.URL.Query().Get("index") != "" {
+						<-r.Context().Done()
+					}
+					_ = json.NewEncoder(w).Encode(api.Evaluation{ID: "e-1", Status: api.EvalStatusPending, ModifyIndex: 5})
+				default:
+					_ = json.NewEncoder(w).Encode(job)
+				}
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err = nomad.Stop(t.Context(), "shop", "api-green", false)
+		if took := time.Since(began); !errors.Is(err, ErrUnavailable) || !MayArrive(err) || took > requestTimeout+time.Second {
+			t.Fatalf("after %s: %v", took, err)
+		}
+		if want := `stop job "api-green": nomad is unavailable: its evaluation e-1 is not dealt with after 30s; nomad eval status e-1 says more`; err.Error() != want {
+			t.Errorf("it says: %s\nwant:    %s", err, want)
+		}
+	})
+}
+
+// answers is a Nomad without a network, for virtual time.
+type answers http.HandlerFunc
+
+func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	a(w, r)
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	return w.Result(), nil
 }
