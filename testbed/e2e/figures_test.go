@@ -256,6 +256,9 @@ func TestPeersMetricsAwayDuringTheWatch(t *testing.T) {
 	}
 	up := fmt.Sprintf("trigger \"prometheus\" \"up\" {\nurl = %q\nquery = \"sum(up{colour=\\\"{colour}\\\"})\"\nbelow = 1\ninterval = \"200ms\"\n}", p.URL)
 
+	// What ran on the colour before was scraped last when it had ended: the trigger
+	// must not judge that.
+	v.Gates = fmt.Sprintf("gate \"prometheus\" \"known\" {\nurl = %q\nquery = \"count(up{colour=\\\"{colour}\\\"} == 1)\"\nbelow = 2\ninterval = \"200ms\"\nattempts = 100\n}", p.URL)
 	v.Version, v.Watch, v.Triggers, v.KeepFailed = "2.0.0", 20*time.Second, up, time.Hour
 	to := goesAway()
 	held := s.record(v.Name, "that the watch goes on", func(r deployment.Service) bool { return r.Held != nil })
