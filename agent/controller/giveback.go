@@ -79,6 +79,9 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 	if !ok {
 		return nil
 	}
+	if !followed(ctx, rec) {
+		return ctx.Err()
+	}
 	cfg, said := l.t.c.cfg, blindness{log: l.log}
 	return retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
 		for _, s := range slot.All() {

@@ -141,6 +141,9 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 		return nil
 	}
 	if !stopped(running) {
+		if !followed(ctx, j.rec) {
+			return ctx.Err()
+		}
 		j.l.log.Info("stopping what ran on the idle colour", "job", slot.Job, "version", slot.Version)
 		err := client.StopIf(ctx, slot.Namespace, slot.Job, func(ctx context.Context, job *nomadapi.Job) error {
 			if jobspec.DeploymentOf(job) == j.d.ID {

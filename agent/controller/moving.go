@@ -268,5 +268,17 @@ func finalUnlessAway(err error) error {
 	return final(err)
 }
 
+// callersFollow is how long callers are given to follow traffic that has moved,
+// before what served until then is told to stop. Consul has sent the new route to
+// their proxies by then; one that is busy takes it up some time later, and would
+// find nobody where it sends requests meanwhile.
+const callersFollow = 2 * time.Second
+
+// followed waits until callers have had that time, whatever the policy says of watch
+// and soak; false when ctx ended first.
+func followed(ctx context.Context, rec deployment.Service) bool {
+	return pause(ctx, time.Until(begun(rec.Slots[rec.Active].Serves).Add(callersFollow)))
+}
+
 // sentence is an error as an operator reads it.
 func sentence(err error) string { return err.Error() }

@@ -24,6 +24,9 @@ func (j job) retire(ctx context.Context) {
 		j.say(deployment.Event{Kind: deployment.Retired, Then: "keep", Reason: j.retired("kept")})
 		return
 	}
+	if !followed(ctx, j.rec) {
+		return
+	}
 	if !j.d.Dismissed {
 		if err := j.tell(ctx, deployment.Event{Kind: deployment.Dismiss}); err != nil {
 			return
@@ -154,8 +157,12 @@ func (l *loop) stopKept(ctx context.Context) {
 		if !l.kept(colour, slot) || time.Now().Before(*slot.StopAt) {
 			continue
 		}
+		rec := l.rec
 		l.choreOn = colour
 		l.chore = l.start(ctx, func(ctx context.Context, w *work) {
+			if !followed(ctx, rec) {
+				return
+			}
 			asking := asking{w: w}
 			err := retry(ctx, l.log, "stop "+slot.Job, func(ctx context.Context) error {
 				asking.begins()
