@@ -105,6 +105,7 @@ func openOn(t *testing.T, w *world.World, name string) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	stages.Store(name, nil)
 	s := &stage{site, t}
 	t.Cleanup(s.close)
 	return s
@@ -131,13 +132,30 @@ func (s *stage) close() {
 		s.t.Error(err)
 	}
 	for _, job := range all {
-		if job.ID != s.Name && !strings.HasPrefix(job.ID, s.Name+"-") { // another test's
+		if !s.owns(job.ID) {
 			continue
 		}
 		if _, _, err := jobs.DeregisterOpts(job.ID, &nomadapi.DeregisterOptions{NoShutdownDelay: true}, nil); err != nil {
 			s.t.Error(err)
 		}
 	}
+}
+
+// stages has the name of every test's stage so far.
+var stages sync.Map
+
+// owns says whether a job is this test's, and not that of one whose name is longer:
+// of the stages "t-latency" and "t-latency-ratio", the second has the job
+// "t-latency-ratio-green".
+func (s *stage) owns(job string) bool {
+	owner := ""
+	stages.Range(func(name, _ any) bool {
+		if n := name.(string); len(n) > len(owner) && strings.HasPrefix(job+"-", n+"-") {
+			owner = n
+		}
+		return true
+	})
+	return owner == s.Name
 }
 
 // soon is a context for one wait.
