@@ -59,7 +59,7 @@ func TestPoint13RouterEditedByHand(t *testing.T) {
 	v := world.Service{Name: "p13", Version: "1.0.0"}
 	s.begin(v)
 	c := s.calls("p13", world.TrafficOptions{})
-	v.Version, v.Watch = "2.0.0", 5*time.Second
+	v.Version, v.Watch = "2.0.0", 15*time.Second // a loaded machine takes some to show the edit
 	s.write(v)
 	d := s.comes("p13", "2.0.0", deployment.Watching)
 	c.serves(d.To)
@@ -67,7 +67,7 @@ func TestPoint13RouterEditedByHand(t *testing.T) {
 	rec := s.record("p13", "that it is held", func(r deployment.Service) bool { return r.Held != nil })
 	s.says(rec.Held.Reason, "/by-hand")
 	s.says(s.teal(0, "status", "p13").Out, "/by-hand")
-	s.remains("held", time.Until(rec.Deployment.Since.Add(8*time.Second)), func() error {
+	s.remains("held", time.Until(rec.Deployment.Since.Add(18*time.Second)), func() error {
 		now, err := s.Record(t.Context(), "p13")
 		if err == nil && (now.Held == nil || now.Deployment.State != deployment.Watching) {
 			err = fmt.Errorf("it went on to %s", now.Deployment.State)
@@ -125,7 +125,7 @@ func TestPoint13PolicyMayRepair(t *testing.T) {
 	v := world.Service{Name: "p13c", Version: "1.0.0", Cutover: `on_edit = "repair"`}
 	s.begin(v)
 	c := s.calls("p13c", world.TrafficOptions{})
-	v.Version, v.Watch = "2.0.0", 5*time.Second
+	v.Version, v.Watch = "2.0.0", 15*time.Second // a loaded machine takes some to show the edit
 	s.write(v)
 	d := s.comes("p13c", "2.0.0", deployment.Watching)
 	c.serves(d.To)
