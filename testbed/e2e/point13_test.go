@@ -125,7 +125,7 @@ func TestPoint13PolicyMayRepair(t *testing.T) {
 	v := world.Service{Name: "p13c", Version: "1.0.0", Cutover: `on_edit = "repair"`}
 	s.begin(v)
 	c := s.calls("p13c", world.TrafficOptions{})
-	v.Version, v.Watch = "2.0.0", 15*time.Second // among many moves an edit is found some 6 s late: docs/adr/0021
+	v.Version, v.Watch = "2.0.0", 5*time.Second
 	s.write(v)
 	d := s.comes("p13c", "2.0.0", deployment.Watching)
 	c.serves(d.To)
