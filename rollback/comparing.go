@@ -27,7 +27,7 @@ func (j *comparingJudge) Past() Past { return j.past.clone() }
 
 // Recall implements Comparing.
 func (j *comparingJudge) Recall(p Past) {
-	j.past.Past = p.clone()
+	j.past.Past = p.counted()
 	j.bar = j.past.bar(j.Tolerance)
 }
 

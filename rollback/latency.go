@@ -140,7 +140,7 @@ func (j *latencyJudge) Past() Past {
 func (j *latencyJudge) Recall(p Past) {
 	j.profile.bounds, j.profile.seen = nil, map[string]bool{}
 	for _, b := range p.Bounds {
-		j.profile.bounds = append(j.profile.bounds, Bound{b.Le, b.Past.clone()})
+		j.profile.bounds = append(j.profile.bounds, Bound{b.Le, b.Past.counted()})
 		for id := range b.Past.Each {
 			j.profile.seen[id] = true
 		}

@@ -52,6 +52,9 @@ func (p *Past) count(instance string, requests, failed float64) {
 	p.Each[instance] = Counted{c.Requests + requests, c.Errors + failed}
 }
 
+// leastSeconds is a nanosecond: a clock tells no less, but nothing.
+const leastSeconds = 1e-9
+
 // Sound says whether this can have been learned: what was kept elsewhere may have
 // been written by anybody.
 func (p Past) Sound() bool {
@@ -64,7 +67,7 @@ func (p Past) Sound() bool {
 	}
 	sums = append(sums, p.Requests-p.Errors)
 	if p.Seconds > 0 {
-		sums = append(sums, p.Requests/p.Seconds)
+		sums = append(sums, p.Requests/p.Seconds, p.Seconds-leastSeconds)
 	}
 	if slices.ContainsFunc(sums, func(n float64) bool { return n < 0 || n > maxCounter }) {
 		return false
@@ -78,6 +81,12 @@ func (p Past) Sound() bool {
 		}
 	}
 	return true
+}
+
+// counted is what a trigger of counters has learned, without what only others learn:
+// kept elsewhere, that may be anything, and would be kept again for ever.
+func (p Past) counted() Past {
+	return Past{Requests: p.Requests, Errors: p.Errors, Spread: p.Spread, Each: maps.Clone(p.Each)}
 }
 
 // clone shares nothing with p.

@@ -36,6 +36,12 @@ func sane(t *testing.T, d rollback.Decision, signed ...string) {
 	}
 }
 
+// greatest is the greatest of what a baseline counts.
+func greatest(p rollback.Past) float64 {
+	fine, coarse := p.Spread.Fine, p.Spread.Coarse
+	return max(p.Requests, p.Seconds, fine.N, fine.Requests, fine.Rates, fine.Squares, coarse.N, coarse.Requests, coarse.Rates, coarse.Squares)
+}
+
 // relearned is a watch that begins anew with what another has learned, as the record
 // keeps it.
 func relearned(t *testing.T, named []rollback.Named, w *rollback.Watch) *rollback.Watch {
@@ -50,11 +56,11 @@ func relearned(t *testing.T, named []rollback.Named, w *rollback.Watch) *rollbac
 		t.Fatal(err)
 	}
 	for name, p := range past {
-		if counted := p.Requests; !p.Sound() {
+		if most := greatest(p); !p.Sound() {
 			for _, b := range p.Bounds {
-				counted = max(counted, b.Past.Requests)
+				most = max(most, greatest(b.Past))
 			}
-			if counted < 1<<52 { // more is no count of anybody's
+			if most < 1<<52 { // more is no count of anybody's
 				t.Fatalf("what was learned for %s is not believed: %s", name, text)
 			}
 			return rollback.NewWatch(named)

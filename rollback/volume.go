@@ -109,7 +109,7 @@ func (j *volumeJudge) Prepare(o Observation) {
 func (j *volumeJudge) Past() Past { return j.past.clone() }
 
 // Recall implements Comparing.
-func (j *volumeJudge) Recall(p Past) { j.past = p.clone() }
+func (j *volumeJudge) Recall(p Past) { j.past = Past{Requests: p.Requests, Seconds: p.Seconds} }
 
 // read are the instances that have to be read: of callers all that were asked.
 func (j *volumeJudge) read(colour []deployment.Instance, scrapes []Scrape) []deployment.Instance {

@@ -220,7 +220,7 @@ func (d *Decoder) take(content *hcl.BodyContent, diags hcl.Diagnostics) {
 func (d *Decoder) read(f field) {
 	attr, ok := d.attrs[f.name]
 	if ok {
-		value, diags := attr.Expr.Value(d.eval)
+		value, diags := Evaluate(attr.Expr, d.eval)
 		d.diags = append(d.diags, diags...)
 		if diags.HasErrors() {
 			return

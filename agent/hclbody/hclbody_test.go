@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	hcljson "github.com/hashicorp/hcl/v2/json"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/function"
+	"github.com/zclconf/go-cty/cty/function/stdlib"
 
 	"github.com/tealdeploy/teal/agent/hclbody"
 )
@@ -143,7 +145,8 @@ func TestMistakesAreTold(t *testing.T) {
 		`share = 1.5`:              `1.5 is out of range; it must be between 0 and 1`,
 		`share = "5%"`:             `a number is required; 5% is written 0.05`,
 		`share = "x%"`:             `a number is required.`,
-		`share = 1e999`:            `a finite number is required`,
+		`share = 1e320`:            `a finite number is required`,
+		`share = 1e999`:            `This number cannot be reckoned with`,
 		`share = 1/0`:              ``,
 		`count = 0`:                `0 is too small; at least 1 is required`,
 		`count = 1.5`:              `1.5 is not a whole number`,
@@ -265,6 +268,35 @@ func TestUnknownListsTheKnown(t *testing.T) {
 }
 
 // Marks and odd types from functions do not get through, nor stop the agent.
+// A number of a few characters is millions of digits once it becomes a text: each of
+// these took from seconds to for ever.
+func TestNumbersThatCannotBeReckonedWith(t *testing.T) {
+	for _, text := range []string{
+		"wait = 6E200000600", "name = 6e-200000600", "list = [6E200000600]", "table = { a = 6E200000600 }", `name = "${6E200000600}"`,
+		`any = [for x in [1] : "${6E200000600}"]`, "any = { (6E200000600) = 1 }", `any = jsondecode("{\"a\": [6E200000600]}")`, "codes = [200, -6E200000600]",
+	} {
+		began := time.Now()
+		v := defaults()
+		d := hclbody.New("thing", &hcl.EvalContext{Functions: map[string]function.Function{"jsondecode": stdlib.JSONDecodeFunc}})
+		v.declare(d)
+		d.Decode(parse(t, text))
+		if diags := d.Diagnostics(); len(diags) != 1 || diags[0].Summary != "Number out of range" || diags[0].Subject == nil {
+			t.Errorf("%s: told %v", text, diags)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s took %s", text, took)
+		}
+		if !reflect.DeepEqual(v, defaults()) {
+			t.Errorf("%s: the value is %+v", text, v)
+		}
+	}
+	for _, n := range []string{"0", "1.7976931348623157e308", "5e-324", "-1e300"} {
+		if v, _, diags := decode(parse(t, "any = "+n)); diags.HasErrors() || v.any.Type() != cty.Number {
+			t.Errorf("%s: %v", n, diags)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(everything)
 	for _, text := range []string{"codes = {}", "codes = \"200\"", "list = {}", "table = [[1]]", "wait = true", "any = {a = local.unknown}", "count = -0.0"} {

@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tealdeploy/teal/agent/hclbody"
 )
 
 // expression writes a wholly known value as HCL that evaluates to it again, on
@@ -93,12 +95,24 @@ func literal(text string) (cty.Value, bool) {
 		return cty.NilVal, false
 	}
 	expr, diags := hclsyntax.ParseExpression([]byte(text), "", hcl.InitialPos)
-	if diags.HasErrors() {
+	if diags.HasErrors() || reckons(expr) {
 		return cty.NilVal, false
 	}
-	val, diags := expr.Value(nil)
+	val, diags := hclbody.Evaluate(expr, nil)
 	if diags.HasErrors() || !val.IsWhollyKnown() || val.IsNull() {
 		return cty.NilVal, false
 	}
 	return val, true
+}
+
+// reckons says whether an operator stands in an expression: 2026-11 is a version that
+// somebody gave, and not 2015.
+func reckons(expr hclsyntax.Expression) bool {
+	found := false
+	hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
+		_, operator := n.(*hclsyntax.BinaryOpExpr)
+		found = found || operator
+		return nil
+	})
+	return found
 }

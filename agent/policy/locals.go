@@ -5,6 +5,8 @@ import (
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
+
+	"github.com/tealdeploy/teal/agent/hclbody"
 )
 
 // locals evaluates the `locals` blocks of one file, each local after those it
@@ -78,7 +80,7 @@ func (l *locals) evaluate(name string) {
 	}
 	eval := l.parent.NewChild()
 	eval.Variables = map[string]cty.Value{"local": cty.ObjectVal(used)}
-	value, diags := attr.Expr.Value(eval)
+	value, diags := hclbody.Evaluate(attr.Expr, eval)
 	l.diags = append(l.diags, diags...)
 	if diags.HasErrors() {
 		value = cty.DynamicVal

@@ -74,7 +74,8 @@ func (s Secrets) Scrub(text string) string {
 		for _, secret := range s {
 			pieces[i] = strings.ReplaceAll(pieces[i], secret, "\x00")
 		}
-		pieces[i] = strings.ReplaceAll(pieces[i], "\x00", Redacted)
+		// A secret that is no text may have stood across a character, half of which is left.
+		pieces[i] = strings.ToValidUTF8(strings.ReplaceAll(pieces[i], "\x00", Redacted), ".")
 	}
 	return strings.Join(pieces, Redacted)
 }
@@ -85,7 +86,7 @@ func (s Secrets) ScrubCut(text string) string {
 	for _, secret := range s {
 		text = strings.ReplaceAll(text, secret, "\x00")
 	}
-	return strings.TrimRight(s.unbegun(s.Scrub(s.unbegun(text))), " ")
+	return strings.TrimRight(strings.ToValidUTF8(s.unbegun(s.Scrub(s.unbegun(text))), "."), " ")
 }
 
 // unbegun is a text without a secret that begins in it and does not end.
