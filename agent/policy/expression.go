@@ -105,13 +105,19 @@ func literal(text string) (cty.Value, bool) {
 	return val, true
 }
 
-// reckons says whether an operator stands in an expression: 2026-11 is a version that
-// somebody gave, and not 2015.
+// reckons says whether an operator stands in an expression, but for a number's sign:
+// 2026-11 is a version that somebody gave, and not 2015.
 func reckons(expr hclsyntax.Expression) bool {
 	found := false
 	hclsyntax.VisitAll(expr, func(n hclsyntax.Node) hcl.Diagnostics {
-		_, operator := n.(*hclsyntax.BinaryOpExpr)
-		found = found || operator
+		switch n := n.(type) {
+		case *hclsyntax.BinaryOpExpr:
+			found = true
+		case *hclsyntax.UnaryOpExpr:
+			if _, number := n.Val.(*hclsyntax.LiteralValueExpr); !number {
+				found = true
+			}
+		}
 		return nil
 	})
 	return found

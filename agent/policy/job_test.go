@@ -41,15 +41,17 @@ func TestVariablesHCL(t *testing.T) {
 		want      string
 		version   string
 	}{
-		"none":            {nil, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
-		"string":          {map[string]string{"version": "2"}, "count = 3\ndebug = false\nversion = \"2\"\nzones = [\"a\"]\n", "2"},
-		"typed":           {map[string]string{"count": "5", "debug": "true", "zones": `["b","c"]`}, "count = 5\ndebug = true\nversion = \"1.0.0\"\nzones = [\"b\", \"c\"]\n", "1.0.0"},
-		"typed, no value": {map[string]string{"count": "many"}, "count = \"many\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
-		"typed, a call":   {map[string]string{"count": `upper("x")`}, "count = \"upper(\\\"x\\\")\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
-		"typed, reckoned": {map[string]string{"count": "2026-11"}, "count = \"2026-11\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
-		"typed, endless":  {map[string]string{"zones": `["${6E200000600}"]`}, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = \"[\\\"$${6E200000600}\\\"]\"\n", "1.0.0"},
-		"added":           {map[string]string{"extra": "5"}, "count = 3\ndebug = false\nextra = \"5\"\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
-		"not a name":      {map[string]string{"x = 1\ncount": "5"}, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"none":                      {nil, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"string":                    {map[string]string{"version": "2"}, "count = 3\ndebug = false\nversion = \"2\"\nzones = [\"a\"]\n", "2"},
+		"typed":                     {map[string]string{"count": "5", "debug": "true", "zones": `["b","c"]`}, "count = 5\ndebug = true\nversion = \"1.0.0\"\nzones = [\"b\", \"c\"]\n", "1.0.0"},
+		"typed, no value":           {map[string]string{"count": "many"}, "count = \"many\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"typed, a call":             {map[string]string{"count": `upper("x")`}, "count = \"upper(\\\"x\\\")\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"typed, reckoned":           {map[string]string{"count": "2026-11"}, "count = \"2026-11\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"typed, endless":            {map[string]string{"zones": `["${6E200000600}"]`}, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = \"[\\\"$${6E200000600}\\\"]\"\n", "1.0.0"},
+		"typed, signed":             {map[string]string{"count": "-5"}, "count = -5\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"typed, a text with a sign": {map[string]string{"count": `"x${-"6E200000600"}"`}, "count = \"\\\"x$${-\\\"6E200000600\\\"}\\\"\"\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"added":                     {map[string]string{"extra": "5"}, "count = 3\ndebug = false\nextra = \"5\"\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
+		"not a name":                {map[string]string{"x = 1\ncount": "5"}, "count = 3\ndebug = false\nversion = \"1.0.0\"\nzones = [\"a\"]\n", "1.0.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := job.VariablesHCL(test.overrides); got != test.want {
