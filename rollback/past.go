@@ -61,6 +61,9 @@ func (p Past) Sound() bool {
 	sums := []float64{p.Requests, p.Errors, p.Seconds}
 	for _, v := range []variation{p.Spread.Fine, p.Spread.Coarse} {
 		sums = append(sums, v.N, v.Requests, v.Errors, v.Rates, v.Squares)
+		if v.N > 0 { // of nothing but readings with requests
+			sums = append(sums, v.N/v.Requests)
+		}
 	}
 	for _, c := range p.Each {
 		sums = append(sums, c.Requests, c.Errors, c.Requests-c.Errors)

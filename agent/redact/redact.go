@@ -74,8 +74,7 @@ func (s Secrets) Scrub(text string) string {
 		for _, secret := range s {
 			pieces[i] = strings.ReplaceAll(pieces[i], secret, "\x00")
 		}
-		// A secret that is no text may have stood across a character, half of which is left.
-		pieces[i] = strings.ToValidUTF8(strings.ReplaceAll(pieces[i], "\x00", Redacted), ".")
+		pieces[i] = whole(strings.ReplaceAll(pieces[i], "\x00", Redacted))
 	}
 	return strings.Join(pieces, Redacted)
 }
@@ -86,8 +85,12 @@ func (s Secrets) ScrubCut(text string) string {
 	for _, secret := range s {
 		text = strings.ReplaceAll(text, secret, "\x00")
 	}
-	return strings.TrimRight(strings.ToValidUTF8(s.unbegun(s.Scrub(s.unbegun(text))), "."), " ")
+	return strings.TrimRight(whole(s.unbegun(s.Scrub(s.unbegun(text)))), " ")
 }
+
+// whole is a line without half a character: a secret that is no text may have stood
+// across one. Nothing takes its place, for a dot may be what Line makes of a secret.
+func whole(line string) string { return strings.ToValidUTF8(line, "") }
 
 // unbegun is a text without a secret that begins in it and does not end.
 func (s Secrets) unbegun(text string) string {
