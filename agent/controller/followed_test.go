@@ -61,3 +61,34 @@ func TestWhatServedGoesOnUntilCallersFollow(t *testing.T) {
 		})
 	}
 }
+
+// Whatever waits for the end of a job that takes its time says so, and goes on once it
+// has ended: a release that stands still without a word is a riddle to who is on call.
+func TestAJobThatIsSlowToEndIsTold(t *testing.T) {
+	for name, wants := range map[string]func(w *world){
+		"the next release": func(w *world) { w.policy("3.0.0", quick) },
+		"giving back":      func(w *world) { w.obeyed(kv.Release, "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.adopted()
+				w.nomad.SetBehaviour(func(nomadtest.Launch) nomadtest.Behaviour { return nomadtest.Behaviour{Stop: 100 * time.Second} })
+				w.sick["2.0.0"] = true
+				w.policy("2.0.0", quick)
+				w.until(time.Minute, "registered", func(r deployment.Service) bool { return r.InFlight() && r.Deployment.Registered })
+				w.obeyed(kv.Abort, "")
+				began := time.Now()
+				wants(w)
+				if name == "the next release" {
+					w.until(4*time.Minute, "live", func(r deployment.Service) bool { return r.Slots[r.Active].Version == "3.0.0" })
+				}
+				if took := time.Since(began); took < 90*time.Second {
+					t.Errorf("it went on after %s", took)
+				}
+				if log := w.logs(); strings.Count(log, "it was told to end and runs on") != 1 || !strings.Contains(log, "nomad job status api-green") {
+					t.Errorf("what is waited for is not told once:\n%s", log)
+				}
+			})
+		})
+	}
+}

@@ -89,7 +89,7 @@ func (l *loop) emptyIdle(ctx context.Context, rec deployment.Service) error {
 			if err := client.StopIf(ctx, s.Namespace, s.Job, l.t.leads); err != nil {
 				return finalUnlessAway(err)
 			}
-			if err := client.WaitStopped(ctx, s.Namespace, s.Job); err != nil {
+			if err := ended(ctx, l.log, client, s); err != nil {
 				return finalUnlessAway(err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	nomadapi "github.com/hashicorp/nomad/api"
 	"golang.org/x/sync/errgroup"
 
@@ -155,7 +156,27 @@ func (j job) stopSlot(ctx context.Context, slot deployment.Slot) error {
 			return finalUnlessAway(err)
 		}
 	}
-	return finalUnlessAway(client.WaitStopped(ctx, slot.Namespace, slot.Job))
+	return finalUnlessAway(ended(ctx, j.l.log, client, slot))
+}
+
+// ended waits until nothing of a stopped job runs. It tells of one that is slow to
+// end, once, and asks Nomad anew every so often: a release that stands still is to say
+// what it waits for, and news that was lost is not to be waited for until Nomad's
+// held query is over.
+func ended(ctx context.Context, log hclog.Logger, client Nomad, slot deployment.Slot) error {
+	for said := false; ; said = true {
+		waiting, cancel := context.WithCancel(ctx)
+		timer := time.AfterFunc(lookAgain, cancel)
+		err := client.WaitStopped(waiting, slot.Namespace, slot.Job)
+		timer.Stop()
+		cancel()
+		if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+			return err
+		}
+		if !said {
+			log.Warn("it was told to end and runs on; waiting", "job", slot.Job, "for", lookAgain, "see", "nomad job status "+slot.Job)
+		}
+	}
 }
 
 // register submits the candidate. A registration that is already ours, from

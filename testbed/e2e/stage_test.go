@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"sync"
@@ -119,6 +120,7 @@ func (s *stage) close() {
 		if ran, err := s.CLI(context.Background(), "status"); err == nil {
 			fmt.Fprintln(s.t.Output(), ran)
 		}
+		s.allocations(s.t.Output())
 	}
 	if err := s.Close(); err != nil {
 		s.t.Error(err)
@@ -139,6 +141,49 @@ func (s *stage) close() {
 			s.t.Error(err)
 		}
 	}
+}
+
+// allocations writes what Nomad has of the test's jobs: their evaluations, and what
+// it wants of each allocation, has of it, and did last with its tasks.
+func (s *stage) allocations(out io.Writer) {
+	if s.Nomad == nil || !s.Nomad.Running() {
+		return
+	}
+	jobs := s.NomadClient().Jobs()
+	all, _, err := jobs.PrefixList(s.Name)
+	if err != nil {
+		fmt.Fprintln(out, err)
+	}
+	for _, job := range all {
+		if !s.owns(job.ID) {
+			continue
+		}
+		fmt.Fprintf(out, "--- job %s, %s, stop %t\n", job.ID, job.Status, job.Stop)
+		evaluations, _, err := jobs.Evaluations(job.ID, nil)
+		if err != nil {
+			fmt.Fprintln(out, err)
+		}
+		for _, e := range evaluations {
+			fmt.Fprintf(out, "evaluation %s by %s: %s %s, from %s to %s\n", e.ID, e.TriggeredBy, e.Status, e.StatusDescription, clock(e.CreateTime), clock(e.ModifyTime))
+		}
+		allocations, _, err := jobs.Allocations(job.ID, true, nil)
+		if err != nil {
+			fmt.Fprintln(out, err)
+		}
+		for _, a := range allocations {
+			fmt.Fprintf(out, "allocation %s of %s: to %s %s, is %s %s\n", a.ID, clock(a.CreateTime), a.DesiredStatus, a.DesiredDescription, a.ClientStatus, a.ClientDescription)
+			for task, state := range a.TaskStates {
+				for _, e := range state.Events {
+					fmt.Fprintf(out, "  %s %s %s: %s\n", clock(e.Time), task, e.Type, e.DisplayMessage)
+				}
+			}
+		}
+	}
+}
+
+// clock is a time of Nomad's as the agents' logs have it.
+func clock(nanoseconds int64) string {
+	return time.Unix(0, nanoseconds).UTC().Format("15:04:05.000")
 }
 
 // stages has the name of every test's stage so far.
