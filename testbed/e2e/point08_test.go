@@ -38,10 +38,10 @@ func TestPoint08LongWaitForApproval(t *testing.T) {
 	s.agent("a")
 	v := world.Service{Name: "p08b", Version: "1.0.0"}
 	s.begin(v)
-	v.Version, v.Deadline, v.Approval = "2.0.0", 5*time.Second, "required = true"
+	v.Version, v.Deadline, v.Approval = "2.0.0", 15*time.Second, "required = true"
 	s.write(v)
 	d := s.comes("p08b", "2.0.0", deployment.Approving)
-	s.remains("waiting for approval", time.Until(d.Started.Add(7*time.Second)), func() error {
+	s.remains("waiting for approval", time.Until(d.Started.Add(17*time.Second)), func() error {
 		now, err := s.Record(t.Context(), "p08b")
 		if err != nil {
 			return err

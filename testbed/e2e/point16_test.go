@@ -71,7 +71,7 @@ func TestPoint16NomadSaysNo(t *testing.T) {
 			}
 
 			// The next good version ships.
-			v.Version, v.Jobspec, v.Vars = "3.0.0", "", nil
+			v.Version, v.Jobspec, v.Vars, v.Deadline = "3.0.0", "", nil, 0
 			s.write(v)
 			d := s.ends(v.Name, "3.0.0", deployment.Succeeded)
 			c.serves(d.To)
