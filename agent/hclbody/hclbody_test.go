@@ -267,7 +267,6 @@ func TestUnknownListsTheKnown(t *testing.T) {
 	}
 }
 
-// Marks and odd types from functions do not get through, nor stop the agent.
 // A number of a few characters is millions of digits once it becomes a text: each of
 // these took from seconds to for ever.
 func TestNumbersThatCannotBeReckonedWith(t *testing.T) {
@@ -297,6 +296,7 @@ func TestNumbersThatCannotBeReckonedWith(t *testing.T) {
 	}
 }
 
+// Marks and odd types from functions do not get through, nor stop the agent.
 func FuzzDecode(f *testing.F) {
 	f.Add(everything)
 	for _, text := range []string{"codes = {}", "codes = \"200\"", "list = {}", "table = [[1]]", "wait = true", "any = {a = local.unknown}", "count = -0.0"} {

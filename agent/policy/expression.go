@@ -33,7 +33,7 @@ func writeExpression(b *strings.Builder, val cty.Value) {
 		number := val.AsBigFloat()
 		format := byte('f')
 		if exponent := number.MantExp(nil); exponent > 256 || exponent < -256 {
-			format = 'g' // 1e+999999 must not become a million digits
+			format = 'g' // 1e+300 must not become three hundred digits
 		}
 		b.WriteString(number.Text(format, -1))
 	case t.IsObjectType() || t.IsMapType():

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,14 +130,7 @@ func (s *stage) close() {
 		return
 	}
 	jobs := s.NomadClient().Jobs()
-	all, _, err := jobs.PrefixList(s.Name)
-	if err != nil {
-		s.t.Error(err)
-	}
-	for _, job := range all {
-		if !s.owns(job.ID) {
-			continue
-		}
+	for _, job := range s.own() {
 		if _, _, err := jobs.DeregisterOpts(job.ID, &nomadapi.DeregisterOptions{NoShutdownDelay: true}, nil); err != nil {
 			s.t.Error(err)
 		}
@@ -150,14 +144,7 @@ func (s *stage) allocations(out io.Writer) {
 		return
 	}
 	jobs := s.NomadClient().Jobs()
-	all, _, err := jobs.PrefixList(s.Name)
-	if err != nil {
-		fmt.Fprintln(out, err)
-	}
-	for _, job := range all {
-		if !s.owns(job.ID) {
-			continue
-		}
+	for _, job := range s.own() {
 		fmt.Fprintf(out, "--- job %s, %s, stop %t\n", job.ID, job.Status, job.Stop)
 		evaluations, _, err := jobs.Evaluations(job.ID, nil)
 		if err != nil {
@@ -179,6 +166,15 @@ func (s *stage) allocations(out io.Writer) {
 			}
 		}
 	}
+}
+
+// own are the test's jobs.
+func (s *stage) own() []*nomadapi.JobListStub {
+	all, _, err := s.NomadClient().Jobs().PrefixList(s.Name)
+	if err != nil {
+		s.t.Error(err)
+	}
+	return slices.DeleteFunc(all, func(job *nomadapi.JobListStub) bool { return !s.owns(job.ID) })
 }
 
 // clock is a time of Nomad's as the agents' logs have it.
